@@ -1,0 +1,226 @@
+"""A scheduler's decision for one iteration, with its own ledger of token budget and KV blocks."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sim.errors import SchedulerError
+from sim.request import Phase, Request
+
+if TYPE_CHECKING:
+    from sim.server import Server
+
+
+class Batch:
+    """Who computes how many tokens next. A decision changes nothing until the engine applies it.
+
+    Every verb returns what was granted, and none can overdraw ``tokens_left`` or ``blocks_left``.
+    """
+
+    __slots__ = (
+        "admitted",
+        "blocks_left",
+        "decodes",
+        "everyone",
+        "holds",
+        "least_free",
+        "paused",
+        "preempted",
+        "prefills",
+        "rejected",
+        "resumed",
+        "server",
+        "tokens",
+        "tokens_left",
+        "watermark",
+    )
+
+    def __init__(self, server: Server, token_budget: int, watermark: int = 0) -> None:
+        self.server = server
+        self.tokens_left = token_budget
+        self.blocks_left = server.free_blocks
+        self.watermark = watermark
+        """Blocks that admissions leave free."""
+        self.tokens = 0
+        """Forward size so far."""
+        self.everyone = False
+        """Whether all decoding requests run, but for ``paused``."""
+        self.least_free = 0
+        self.holds = False
+        self.prefills: dict[Request, int] = {}
+        """Prompt chunks, in tokens."""
+        self.admitted: dict[Request, int] = {}
+        """Newcomers and the blocks that they take."""
+        self.decodes: dict[Request, None] = {}
+        """Decoding requests chosen one by one."""
+        self.paused: dict[Request, None] = {}
+        self.preempted: dict[Request, bool] = {}
+        """Victims, and whether they are swapped out."""
+        self.resumed: dict[Request, bool] = {}
+        """Requests swapped in, and whether they decode at once."""
+        self.rejected: dict[Request, str] = {}
+
+    # -- decodes ------------------------------------------------------------------------------------------------
+
+    def decode_all(self, least_free: int = 0, swap: bool = False) -> int:
+        """Gives every decoding request its token; returns how many got one.
+
+        If memory is short, the newest running request is preempted (``swap`` or recompute) until the rest fits.
+        ``least_free`` is 1 for engines that ask for a free block per decode, needed or not (vLLM V0, Sarathi-Serve).
+        """
+        server = self.server
+        number = len(server.pool) + len(server.paused)
+        need = server.pool.blocks_needed
+        for request in server.paused:
+            need += self.growth(request)
+        if number > self.tokens_left or need + least_free > self.blocks_left or self.decodes or self.preempted:
+            return self._decode_in_turn(least_free, swap)
+        self.everyone = True
+        self.least_free = least_free
+        self.tokens += number
+        self.tokens_left -= number
+        self.blocks_left -= need
+        return number
+
+    def _decode_in_turn(self, least_free: int, swap: bool) -> int:
+        """The rare case, in the order of the real engines: oldest first, victims from the newest not yet visited."""
+        queue = deque(request for request in self.server.running if request not in self.preempted)
+        granted = 0
+        while queue and self.tokens_left:
+            request = queue.popleft()
+            if request.phase is Phase.DECODING and request not in self.decodes:
+                need = max(self.growth(request), least_free)
+                while need > self.blocks_left and request not in self.preempted:
+                    self.preempt(queue.pop() if queue else request, swap)
+                if request not in self.preempted:
+                    granted += self.decode(request)
+        return granted
+
+    def decode(self, request: Request) -> int:
+        """Gives one decoding request its token: 1, or 0 if budget or memory is short."""
+        need = self.growth(request)
+        if self.everyone or request in self.decodes or request.phase is not Phase.DECODING:
+            raise SchedulerError(f"{request!r} cannot decode: it does not decode, or has its token already")
+        if self.tokens_left < 1 or need > self.blocks_left:
+            return 0
+        self.decodes[request] = None
+        self._take(1, need)
+        return 1
+
+    def pause(self, request: Request) -> int:
+        """Takes a granted decode back: it keeps its cache and waits an iteration. Returns 1, or 0 if it had none."""
+        if request in self.decodes:
+            del self.decodes[request]
+        elif self.everyone and request.phase is Phase.DECODING and request not in self.paused:
+            self.paused[request] = None
+        else:
+            return 0
+        self._take(-1, -self.growth(request))
+        return 1
+
+    # -- prompts ------------------------------------------------------------------------------------------------
+
+    def prefill(self, request: Request, tokens: int | None = None) -> int:
+        """Gives a started prompt its next chunk: as much as budget and memory allow, at most ``tokens``."""
+        if request in self.prefills or request.phase is not Phase.PREFILLING:
+            raise SchedulerError(f"{request!r} cannot prefill: it is not prefilling, or has its chunk already")
+        if request in self.preempted:
+            return 0
+        size, held = self.server.block_size, request.blocks
+        fitting = (held + self.blocks_left) * size - request.kv_tokens
+        granted = min(request.prefill_left, self.tokens_left, fitting)
+        granted = max(0, granted if tokens is None else min(granted, tokens))
+        if granted:
+            self.prefills[request] = granted
+            self._take(granted, self.shortage(request, granted))
+        return granted
+
+    def admit(self, request: Request, tokens: int | None = None, reserve: int = 0) -> int:
+        """Starts a waiting request with a chunk of its prompt; returns the tokens granted, 0 if it must wait.
+
+        ``reserve``: tokens beyond the chunk whose blocks it takes at once. Without ``tokens`` the chunk is cut to
+        what budget and memory allow; with it, it is all (up to the rest of the prompt and the budget) or nothing.
+        """
+        if request in self.admitted:
+            raise SchedulerError(f"{request!r} was already admitted to this batch")
+        size = self.server.block_size
+        room = self.blocks_left - self.watermark
+        left = request.known_tokens if request in self.preempted else request.prefill_left
+        granted = min(left, self.tokens_left)
+        granted = min(granted, room * size - reserve) if tokens is None else min(granted, tokens)
+        blocks = -(-(granted + reserve) // size)
+        if granted <= 0 or blocks > room:
+            return 0
+        self.admitted[request] = blocks
+        self.prefills[request] = granted
+        self._take(granted, blocks)
+        return granted
+
+    # -- memory -------------------------------------------------------------------------------------------------
+
+    def preempt(self, request: Request, swap: bool = False) -> int:
+        """Sends a running request back to wait, its cache dropped or (``swap``) moved to the host. Returns its blocks."""
+        if request in self.preempted or request.phase not in (Phase.DECODING, Phase.PREFILLING):
+            raise SchedulerError(f"{request!r} cannot be preempted: it does not run")
+        if request in self.prefills:
+            granted = self.prefills.pop(request)
+            self._take(-granted, -self.shortage(request, granted))
+        self.pause(request)
+        self.paused.pop(request, None)
+        self.preempted[request] = swap
+        self.blocks_left += request.blocks
+        return request.blocks
+
+    def resume(self, request: Request, run: bool = True) -> int:
+        """Swaps a request back in, and lets it decode at once if ``run``; returns the blocks it takes, 0 if it must wait."""
+        if request.phase is not Phase.SWAPPED or request in self.resumed:
+            raise SchedulerError(f"{request!r} cannot be resumed: it is not swapped out")
+        run = run and request.mid_decode
+        need = request.host_blocks + int(run and request.kv_tokens == request.host_blocks * self.server.block_size)
+        if need > self.blocks_left or run > self.tokens_left:
+            return 0
+        self.resumed[request] = run
+        self._take(int(run), need)
+        return need
+
+    def reject(self, request: Request, why: str) -> None:
+        """Gives a waiting request up for good; the result reports it with ``why``."""
+        self.rejected[request] = why
+
+    # -- questions ----------------------------------------------------------------------------------------------
+
+    def growth(self, request: Request) -> int:
+        """Blocks that the next decode step of ``request`` takes: 0 or 1."""
+        return int(request.kv_tokens == request.blocks * self.server.block_size)
+
+    def shortage(self, request: Request, tokens: int) -> int:
+        """Blocks that ``request`` needs beyond those it holds to compute ``tokens`` more."""
+        return max(0, -(-(request.kv_tokens + tokens) // self.server.block_size) - request.blocks)
+
+    def waiting(self) -> Iterator[Request]:
+        """Requests to admit, in queue order: the server's, less those decided on."""
+        for request in self.server.waiting:
+            if request not in self.admitted and request not in self.rejected:
+                yield request
+
+    @property
+    def changes(self) -> bool:
+        """Whether it moves requests, apart from computing tokens."""
+        return bool(self.preempted or self.resumed or self.rejected or self.admitted)
+
+    @property
+    def steady(self) -> bool:
+        """Whether it may be repeated without asking: it holds, and every decoding request runs and nothing else."""
+        return self.holds and self.everyone and not (self.prefills or self.paused or self.changes)
+
+    def hold(self) -> None:
+        """Promises that, if this batch only decodes, the next decisions are the same until something arrives,
+        finishes, or memory runs short. The engine then need not ask; ``check_scheduler`` tests the promise."""
+        self.holds = True
+
+    def _take(self, tokens: int, blocks: int) -> None:
+        self.tokens += tokens
+        self.tokens_left -= tokens
+        self.blocks_left -= blocks

@@ -1,0 +1,151 @@
+"""The engine: SimPy moves the clock, schedulers decide, the cost model says how long it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from time import perf_counter
+from typing import Protocol
+
+from simpy import Event
+
+from costmodel import BatchShape
+from sim.batch import Batch
+from sim.clock import Clock
+from sim.coast import coast
+from sim.errors import SchedulerError
+from sim.request import Request
+from sim.server import Server
+
+STUCK_AFTER = 10_000
+"""Batches in a row that move requests but compute nothing, so that no time passes, count as a livelock."""
+
+
+class Watch(Protocol):
+    """Sees every iteration; none is then skipped over."""
+
+    def started(self, server: Server, batch: Batch, shape: BatchShape) -> None: ...
+    def finished(self, server: Server, batch: Batch, end: float) -> None: ...
+
+
+class Engine:
+    """Runs servers on one clock."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        servers: Sequence[Server],
+        watch: Watch | None = None,
+        coast: bool = True,
+        charge_scheduling: bool = False,
+    ) -> None:
+        self.clock = clock
+        self.servers = servers
+        self.watch = watch
+        self.coast = coast and watch is None and not charge_scheduling
+        """Whether steady batches are repeated without asking the scheduler."""
+        self.charge_scheduling = charge_scheduling
+        """Whether the measured time of ``schedule`` passes on the simulated clock, too."""
+        self._sleeping: dict[Server, Event] = {}
+
+    def run(self, until: float | None = None) -> None:
+        """Runs until nothing happens any more, or to the horizon ``until`` (seconds)."""
+        for server in self.servers:
+            self.clock.process(self.serve(server))
+        self.clock.run(until)
+        if until is None:
+            for server in self.servers:
+                _refuse_stranded(server)
+
+    def deliver(self, request: Request, server: Server) -> None:
+        """A request reaches a server, which wakes up if it slept."""
+        server.arrive(request)
+        sleeper = self._sleeping.pop(server, None)
+        if sleeper is not None:
+            sleeper.succeed()
+
+    def serve(self, server: Server) -> Generator[Event, None, None]:
+        """One server's life: decide, compute, account; sleep when there is nothing to do."""
+        clock = self.clock
+        empty = 0
+        while True:
+            if server.idle:
+                yield self._sleep(server)
+            batch, seconds = self._decide(server)
+            if not batch.tokens:
+                empty = self._move_only(server, batch, seconds, empty)
+                if not empty:
+                    yield self._sleep(server)
+                continue
+            empty = 0
+            again = True
+            while again:
+                shape = server.start(batch)
+                if self.watch:
+                    self.watch.started(server, batch, shape)
+                duration = server.cost_model.iteration_time(shape) + (seconds if self.charge_scheduling else 0.0)
+                end = clock.now + duration
+                entry = server.entry(batch, shape, seconds)
+                if end < clock.peek():
+                    clock.advance(end)
+                else:
+                    yield clock.at(end)
+                left = self._complete(server, batch, entry, end, duration)
+                again = self.coast and not left and batch.steady and self._skip(server, batch)
+
+    def _sleep(self, server: Server) -> Event:
+        event = self.clock.event()
+        self._sleeping[server] = event
+        return event
+
+    def _decide(self, server: Server) -> tuple[Batch, float]:
+        server.now = self.clock.now
+        server.prepare()
+        began = perf_counter()
+        batch = server.scheduler.schedule(server)
+        return batch, perf_counter() - began
+
+    def _move_only(self, server: Server, batch: Batch, seconds: float, empty: int) -> int:
+        """Applies a batch that computes nothing, in no time; returns how many came in a row, 0 if nothing moved."""
+        if not batch.changes:
+            return 0
+        shape = server.start(batch)
+        if self.watch:
+            self.watch.started(server, batch, shape)
+        self._complete(server, batch, server.entry(batch, shape, seconds), self.clock.now, 0.0)
+        if empty >= STUCK_AFTER:
+            raise SchedulerError(
+                f"{server.scheduler!r} moved requests {STUCK_AFTER} times in a row without computing a token, at "
+                f"t = {server.now:.6f} s with {len(server.waiting)} waiting and {server.free_blocks} free blocks: a livelock"
+            )
+        return empty + 1
+
+    def _complete(self, server: Server, batch: Batch, entry: tuple[float, ...], end: float, duration: float) -> int:
+        recorder = server.recorder
+        left = server.finish(batch, end, len(recorder.ends))
+        recorder.ends.append(end)
+        recorder.free_blocks.append(int(entry[-2]))
+        recorder.entries.extend(entry)
+        recorder.entries[-2] = server.free_blocks
+        server.history.iteration(duration)
+        if self.watch:
+            self.watch.finished(server, batch, end)
+        return left
+
+    def _skip(self, server: Server, batch: Batch) -> bool:
+        """Whether the next iteration repeats ``batch``, after those have passed in which nothing can happen."""
+        if server.arrived:
+            return False
+        left = coast(server, batch.least_free, self.clock.peek())
+        if server.now > self.clock.now:
+            self.clock.advance(server.now)
+        return not left and batch.least_free + server.pool.blocks_needed <= server.free_blocks
+
+
+def _refuse_stranded(server: Server) -> None:
+    """A server that still has requests when nothing will ever happen is the policy's fault."""
+    if not server.idle:
+        raise SchedulerError(
+            f"{server.scheduler!r} returned an empty batch at t = {server.now:.6f} s although requests are there and nothing "
+            f"else will happen: {len(server.waiting)} waiting, {server.running_count} running, {len(server.swapped)} swapped, "
+            f"{server.free_blocks} of {server.total_blocks} blocks free. The first: {server.first_unfinished!r}"
+        )

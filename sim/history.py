@@ -1,0 +1,57 @@
+"""What a server has seen of its own past: the measured quantities that policies estimate with."""
+
+from __future__ import annotations
+
+
+class History:
+    """Running figures of one server. ``None`` stands for "nothing seen yet"."""
+
+    __slots__ = ("_chunk_tokens", "_chunks", "_first_arrival", "arrivals", "iterations", "last_arrival", "longest_iteration", "preemptions", "seconds", "tokens")
+
+    def __init__(self) -> None:
+        self.longest_iteration = 0.0
+        """Longest iteration so far, seconds: the papers' T_max."""
+        self.iterations = 0
+        self.seconds = 0.0
+        self.tokens = 0
+        """Output tokens so far."""
+        self.preemptions = 0
+        self.arrivals = 0
+        self.last_arrival = 0.0
+        self._first_arrival = 0.0
+        self._chunks = 0
+        self._chunk_tokens = 0
+
+    @property
+    def mean_chunk(self) -> float | None:
+        """Mean prompt tokens of one request computed in one iteration."""
+        return self._chunk_tokens / self._chunks if self._chunks else None
+
+    @property
+    def mean_iteration(self) -> float | None:
+        """Mean time of an iteration, seconds."""
+        return self.seconds / self.iterations if self.iterations else None
+
+    @property
+    def arrival_rate(self) -> float | None:
+        """Requests per second since the first arrival."""
+        span = self.last_arrival - self._first_arrival
+        return (self.arrivals - 1) / span if span > 0 else None
+
+    def arrival(self, at: float) -> None:
+        """A request came."""
+        if not self.arrivals:
+            self._first_arrival = at
+        self.arrivals += 1
+        self.last_arrival = at
+
+    def chunk(self, tokens: int) -> None:
+        """A prompt chunk was computed."""
+        self._chunks += 1
+        self._chunk_tokens += tokens
+
+    def iteration(self, seconds: float, iterations: int = 1, longest: float | None = None) -> None:
+        """``iterations`` iterations took ``seconds`` together."""
+        self.iterations += iterations
+        self.seconds += seconds
+        self.longest_iteration = max(self.longest_iteration, seconds if longest is None else longest)

@@ -1,0 +1,110 @@
+"""Waiting queues: first come first served in constant time, or by priority in logarithmic time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
+from itertools import chain
+from operator import attrgetter
+from typing import Any, Protocol
+
+from sortedcontainers import SortedKeyList
+
+from sim.request import Request
+
+
+class WaitingQueue(Protocol):
+    """Requests that wait, in the order in which a scheduler should consider them."""
+
+    def add(self, request: Request) -> None: ...
+    def put_back(self, request: Request) -> None: ...
+    def remove(self, request: Request) -> None: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Request]: ...
+
+
+class ArrivalQueue:
+    """Order of arrival, but for preempted requests, which return to the front."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Request] = deque()
+
+    def add(self, request: Request) -> None:
+        """Takes a new request, at the back."""
+        self._queue.append(request)
+
+    def put_back(self, request: Request) -> None:
+        """Takes a preempted request, at the front, as the real engines do."""
+        self._queue.appendleft(request)
+
+    def remove(self, request: Request) -> None:
+        """Gives a request up; constant time at the head."""
+        if self._queue[0] is request:
+            self._queue.popleft()
+        else:
+            self._queue.remove(request)
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self._queue)
+
+
+class PriorityQueue:
+    """Order of (priority, arrival). Requests whose deadline has passed are kept apart, as ``overdue``.
+
+    ``priority`` and ``deadline`` are the scheduler's; ``fresh`` and ``overdue`` are each sorted by priority.
+    """
+
+    def __init__(self, priority: Callable[[Request], Any], deadline: Callable[[Request], float]) -> None:
+        self._priority = priority
+        self._deadline = deadline
+        self.fresh: SortedKeyList = SortedKeyList(key=attrgetter("_key"))
+        self.overdue: SortedKeyList = SortedKeyList(key=attrgetter("_key"))
+        self._deadlines: list[tuple[float, int, Request]] = []
+        self._waiting_until: dict[Request, float] = {}
+
+    def add(self, request: Request) -> None:
+        """Takes a request in O(log n)."""
+        request._key = (self._priority(request), request.id)
+        deadline = self._deadline(request)
+        self._waiting_until[request] = deadline
+        self.fresh.add(request)
+        if deadline != float("inf"):
+            heappush(self._deadlines, (deadline, request.id, request))
+
+    def put_back(self, request: Request) -> None:
+        """Takes a preempted request: its priority decides its place."""
+        self.add(request)
+
+    def remove(self, request: Request) -> None:
+        """Gives a request up in O(log n)."""
+        del self._waiting_until[request]
+        (self.fresh if request in self.fresh else self.overdue).remove(request)
+
+    def expire(self, now: float) -> None:
+        """Moves the requests whose deadline lies before ``now`` to ``overdue``."""
+        while self._deadlines and self._deadlines[0][0] < now:
+            deadline, _, request = heappop(self._deadlines)
+            if self._waiting_until.get(request) == deadline and request in self.fresh:
+                self.fresh.remove(request)
+                self.overdue.add(request)
+
+    def reorder(self) -> None:
+        """Asks every priority anew: O(n log n)."""
+        for part in (self.fresh, self.overdue):
+            members = list(part)
+            part.clear()
+            for request in members:
+                request._key = (self._priority(request), request.id)
+            part.update(members)
+
+    def __len__(self) -> int:
+        return len(self._waiting_until)
+
+    def __iter__(self) -> Iterator[Request]:
+        if not self.overdue:
+            return iter(self.fresh)
+        return iter(sorted(chain(self.overdue, self.fresh), key=attrgetter("_key")))

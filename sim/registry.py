@@ -1,0 +1,77 @@
+"""Policies by name, for the command line and result files."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from sim.errors import UnknownScheduler
+from sim.scheduler import Scheduler
+
+GROUP = "slosim.schedulers"
+BUILT_IN = {
+    "vllm": "sim.schedulers.vllm:Vllm",
+    "vllm-v1": "sim.schedulers.vllm_v1:VllmV1",
+    "sarathi": "sim.schedulers.sarathi:Sarathi",
+    "accelgen": "sim.schedulers.accelgen:AccelGen",
+    "oracle": "sim.schedulers.oracle:Oracle",
+}
+
+
+def schedulers() -> dict[str, str]:
+    """All names and where they lead (``module:Class``); entry points come before built-ins."""
+    return BUILT_IN | {entry.name: entry.value for entry in entry_points(group=GROUP)}
+
+
+def scheduler(spec: Scheduler | str) -> Scheduler:
+    """The policy that ``spec`` means: itself, a name, or ``module:Class``, with parameters as ``name,key=value,...``.
+
+    Raises ``UnknownScheduler`` with a suggestion, and names the parameters where one is wrong.
+    """
+    if not isinstance(spec, str):
+        return spec
+    name, *settings = spec.split(",")
+    kind = _load(name.strip())
+    policy = kind(**_parameters(kind, name, settings))
+    if not callable(getattr(policy, "schedule", None)):
+        raise UnknownScheduler(f"{name} has no schedule(server) method: it is no scheduler")
+    return policy  # type: ignore[no-any-return]
+
+
+def _load(name: str) -> Callable[..., Any]:
+    known = schedulers()
+    path = known.get(name, name)
+    if ":" not in path:
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UnknownScheduler(f"no scheduler {name!r}; {hint}there are {', '.join(sorted(known))}, and module:Class")
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as error:
+        raise UnknownScheduler(f"scheduler {name!r}: {error}") from error
+
+
+def _parameters(kind: Callable[..., Any], name: str, settings: list[str]) -> dict[str, Any]:
+    known = [field.name for field in fields(kind)] if is_dataclass(kind) else None
+    values = {}
+    for setting in settings:
+        key, equals, text = (part.strip() for part in setting.partition("="))
+        if not equals or known is not None and key not in known:
+            raise UnknownScheduler(
+                f"scheduler {name!r}: {setting.strip()!r} is no parameter; write key=value with a key of {', '.join(known or ['its parameters'])}"
+            )
+        values[key] = _value(text)
+    return values
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False, "none": None}.get(text.lower(), text)

@@ -1,0 +1,1 @@
+"""The policies, one small file per system."""

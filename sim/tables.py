@@ -1,0 +1,81 @@
+"""From what the servers wrote down to the tables of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.recorder import REQUEST, SPAN
+from sim.server import Server
+from traces import Trace
+
+Table = dict[str, NDArray[Any]]
+
+WHOLE = (
+    "prefill_tokens", "decode_tokens", "context_tokens", "sequences", "swapped_tokens", "kv_tokens", "waiting",
+    "running", "swapped", "preempted", "free_blocks", "free_blocks_end",
+)  # fmt: skip
+
+
+def request_table(trace: Trace, servers: Sequence[Server]) -> Table:
+    """One row per row of the trace: what was asked, and what became of it."""
+    records = np.concatenate([np.frombuffer(server.recorder.requests).reshape(-1, len(REQUEST)) for server in servers])
+    records = records[np.argsort(records[:, 0], kind="stable")]
+    done = dict(zip(REQUEST, records.T, strict=True))
+    number = len(trace)
+    codes = trace.application_codes
+    table: Table = {
+        "request": done["request"].astype(np.int64),
+        "arrived_at": np.asarray(trace.arrived_at),
+        "prompt_tokens": np.asarray(trace.prompt_tokens),
+        "output_tokens": np.asarray(trace.output_tokens),
+        "application": np.zeros(number, np.int16) if codes is None else np.asarray(codes),
+    }
+    for name in ("ttft", "tbt", "jct"):
+        column = getattr(trace, name)
+        table[f"slo_{name}"] = np.full(number, np.inf) if column is None else np.asarray(column)
+    for name in ("admitted_at", "first_token_at", "finished_at"):
+        table[name] = done[name].copy()
+    for name in ("generated", "preemptions", "swaps", "recomputed_tokens"):
+        table[name] = done[name].astype(np.int64)
+    table["status"] = done["status"].astype(np.int8)
+    return table
+
+
+def iteration_table(servers: Sequence[Server]) -> tuple[Table, list[NDArray[np.int64]]]:
+    """One row per iteration, in order of their ends; and where each server's rows went."""
+    parts = [server.recorder.iteration_table(server.number) for server in servers]
+    joined: Table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    places = [np.arange(len(parts[0]["end"]))]
+    if len(parts) > 1:
+        order = np.lexsort((joined["server"], joined["end"]))
+        joined = {name: column[order] for name, column in joined.items()}
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        places = np.split(place, np.cumsum([len(part["end"]) for part in parts])[:-1])
+    for name in WHOLE:
+        joined[name] = joined[name].astype(np.int64)
+    joined["server"] = joined["server"].astype(np.int16)
+    joined["schedule_seconds"] = joined["schedule_seconds"].astype(np.float32)
+    return joined, places
+
+
+def span_table(servers: Sequence[Server], places: Sequence[NDArray[np.int64]]) -> Table:
+    """One row per run of contiguous tokens of a request."""
+    parts = []
+    for server, place in zip(servers, places, strict=True):
+        rows = np.frombuffer(server.recorder.spans, dtype=np.int64).reshape(-1, len(SPAN)).copy()
+        local = rows[:, 1]
+        rows[local >= 0, 1] = place[local[local >= 0]]
+        parts.append(np.column_stack([rows, np.full(len(rows), server.number)]))
+    rows = np.concatenate(parts)
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    return dict(zip((*SPAN, "server"), rows.T.copy(), strict=True))
+
+
+def rejections(servers: Sequence[Server]) -> dict[int, str]:
+    """Why each rejected request was rejected."""
+    return {request: why for server in servers for request, why in server.recorder.rejections.items()}
