@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from traces.errors import SlosimError
 
-__all__ = ["Locate", "checked_objectives", "checked_times", "checked_tokens", "in_order", "row_number", "same_length"]
+__all__ = ["Locate", "checked_objectives", "checked_times", "checked_tokens", "row_number", "same_length"]
 
 Locate = Callable[[int], str]
 """Turns a row's index (from 0) into words: "row 3", or "requests.csv, line 5"."""
@@ -45,11 +45,6 @@ def checked_objectives(values: ArrayLike | None, field: str, locate: Locate = ro
     numbers = _numbers(values, field, locate).astype(np.float64, copy=False)
     _demand(numbers > 0, values, field, "seconds above 0, or inf for no objective", locate)
     return None if np.isinf(numbers).all() else numbers
-
-
-def in_order(times: NDArray[np.float64], locate: Locate = row_number) -> bool:
-    """Say whether the times never decrease."""
-    return bool((times[1:] >= times[:-1]).all())
 
 
 def same_length(**columns: Any) -> int:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, repeat
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from traces.checks import (
-    Locate,
-    checked_objectives,
-    checked_times,
-    checked_tokens,
-    in_order,
-    row_number,
-    same_length,
-)
+from traces.checks import Locate, checked_objectives, checked_times, checked_tokens, row_number, same_length
+from traces.columns import checked_codes, digest, encoded, gathered
 from traces.errors import SlosimError
 from traces.types import SLO, TraceRow
 
@@ -30,19 +22,24 @@ if TYPE_CHECKING:
 __all__ = ["Trace"]
 
 _ROWS_AT_ONCE = 8192
-_OBJECTIVES = ("ttft", "tbt", "jct")
+_NONE_PROMISED = SLO()
+
+
+class _Arrivals(Protocol):
+    def times(self, requests: int, seed: int = 0) -> NDArray[np.float64]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Trace:
-    """Requests in order of arrival, held as numpy columns of one length.
+    """Requests in order of arrival, held as numpy columns of one length (16 bytes a request, 24 more with SLOs).
 
-    Make one with `Trace.from_rows`, `Trace.from_columns` (which check) or `traces.load`. Iterating gives `TraceRow`s,
-    an index one row, a slice, mask or list of indices another trace; slices share memory with their source.
+    Make one with `Trace.from_rows` or `Trace.from_columns`, which check, or with `traces.load`. Iterating gives
+    `TraceRow`s, an index gives one row; a slice, mask or list of indices gives a trace. Slices share memory with their
+    source, and nobody can write to the columns.
 
     >>> trace = Trace.from_rows([TraceRow(0.0, 100, 20), TraceRow(0.5, 30, 200)])
-    >>> len(trace), trace[1].output_tokens, len(trace[trace.prompt_tokens > 50])
-    (2, 200, 1)
+    >>> len(trace), trace[1].output_tokens, trace[trace.prompt_tokens > 50]
+    (2, 200, <Trace 1 requests>)
     """
 
     arrived_at: NDArray[np.float64]
@@ -52,25 +49,24 @@ class Trace:
     output_tokens: NDArray[np.int32]
     """At least 1."""
     ttft: NDArray[np.float64] | None = None
-    """Objectives in seconds; None means that no request has one."""
+    """First-token objectives in seconds; None means that no request has one (as for the next two)."""
     tbt: NDArray[np.float64] | None = None
+    """Between-token objectives."""
     jct: NDArray[np.float64] | None = None
+    """Completion objectives."""
     application_codes: NDArray[np.int16] | None = None
-    """Index into `applications`; None means that no request has a label."""
+    """Each request's index into `applications`; None means that no request has a label."""
     applications: tuple[str, ...] = ()
+    """The labels."""
     ids: Sequence[str] | None = None
-    """Names of the requests in their source, if they have any."""
+    """What the requests are called in their source, if anything."""
     name: str = ""
+    """What the trace is called in tables and files."""
 
     @classmethod
     def from_rows(cls, rows: Iterable[TraceRow | tuple[Any, ...]], *, name: str = "", sort: bool = False) -> Trace:
-        """Gather rows (or plain tuples in a row's order) into a trace; raise SlosimError at the first impossible one."""
-        source = (row if isinstance(row, TraceRow) else TraceRow(*row) for row in rows)
-        pieces = list(iter(lambda: _columns_of(list(islice(source, _ROWS_AT_ONCE))), None))
-        if not pieces:
-            return cls.from_columns([], [], [], name=name)
-        joined = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
-        return cls.from_columns(**joined, name=name, sort=sort)
+        """Gather rows, or tuples in the order of a row's fields; raise SlosimError at the first impossible one."""
+        return cls.from_columns(**gathered(rows), name=name, sort=sort)
 
     @classmethod
     def from_columns(
@@ -90,29 +86,28 @@ class Trace:
         sort: bool = False,
         locate: Locate = row_number,
     ) -> Trace:
-        """Check columns and make a trace of them; no column is copied that has the right type already.
+        """Check columns and make a trace of them, copying none that has the right type already.
 
         `arrived_at` None puts every request at 0. Labels come either as `application`, one word per request, or as
-        `application_codes` into `applications`. `sort` orders the requests by arrival (stably) instead of refusing a
-        wrong order. `locate` turns a row's index into words for errors. Raises SlosimError naming row, field and value.
+        `application_codes` into `applications`. `sort` orders the requests by arrival (stably) where a wrong order
+        would be refused. `locate` puts a row's index into words. Raises SlosimError naming row, field and value.
         """
-        prompts = checked_tokens(prompt_tokens, "prompt_tokens", locate)
-        times = np.zeros(len(prompts)) if arrived_at is None else checked_times(arrived_at, "arrived_at", locate)
         if application is not None:
-            applications, application_codes = _encoded(application)
+            applications, application_codes = encoded(application)
+        prompts = checked_tokens(prompt_tokens, "prompt_tokens", locate)
         trace = cls(
-            times,
+            np.zeros(len(prompts)) if arrived_at is None else checked_times(arrived_at, "arrived_at", locate),
             prompts,
             checked_tokens(output_tokens, "output_tokens", locate),
             checked_objectives(ttft, "ttft", locate),
             checked_objectives(tbt, "tbt", locate),
             checked_objectives(jct, "jct", locate),
-            _checked_codes(application_codes, applications),
+            checked_codes(application_codes, applications),
             tuple(applications),
             ids,
             name,
         )
-        same_length(**trace._columns())
+        same_length(**trace._columns(), ids=ids)
         return trace._ordered(sort, locate)._read_only()
 
     def __len__(self) -> int:
@@ -123,43 +118,56 @@ class Trace:
             yield from self._rows(slice(start, start + _ROWS_AT_ONCE))
 
     @overload
-    def __getitem__(self, which: int) -> TraceRow: ...
+    def __getitem__(self, which: int | np.integer[Any]) -> TraceRow: ...
     @overload
     def __getitem__(self, which: slice | NDArray[Any] | Sequence[int]) -> Trace: ...
-    def __getitem__(self, which: int | slice | NDArray[Any] | Sequence[int]) -> TraceRow | Trace:
+    def __getitem__(self, which: int | np.integer[Any] | slice | NDArray[Any] | Sequence[int]) -> TraceRow | Trace:
         if isinstance(which, int | np.integer):
             position = range(len(self))[which]
             return next(self._rows(slice(position, position + 1)))
-        if not isinstance(which, slice):
-            which = np.asarray(which)
-            which = which if which.dtype == np.bool_ else which.astype(np.intp)
-        return self._taken(which)._ordered(sort=False)
+        if isinstance(which, slice):
+            return self._taken(which)._ordered()
+        chosen = np.asarray(which)
+        return self._taken(chosen if chosen.size else chosen.astype(np.intp))._ordered()._read_only()
 
     def __repr__(self) -> str:
         return f"<Trace {self.name + ': ' if self.name else ''}{len(self)} requests>"
 
     def head(self, count: int) -> Trace:
         """Return the first `count` requests."""
-        return self[:count]
+        return self[: max(count, 0)]
 
     def named(self, name: str) -> Trace:
         """Return the same requests under another name."""
         return replace(self, name=name)
 
-    def with_arrivals(self, times: ArrayLike) -> Trace:
-        """Return the same requests, in the same order, arriving at other times (seconds, never decreasing)."""
-        return self._with(arrived_at=checked_times(times, "arrived_at"))
+    def with_arrivals(self, times: ArrayLike | _Arrivals, seed: int = 0) -> Trace:
+        """Return the same requests in the same order, coming at these times (s) or as this process has it.
+
+        >>> from traces import Poisson
+        >>> Trace.from_rows([(0, 100, 20), (0, 30, 200)]).with_arrivals(Poisson(8.0), seed=1)
+        <Trace 2 requests>
+        """
+        given = times.times(len(self), seed) if hasattr(times, "times") else times
+        return self._with(arrived_at=checked_times(given, "arrived_at"))
 
     def with_slos(
         self, *, ttft: ArrayLike | None = None, tbt: ArrayLike | None = None, jct: ArrayLike | None = None
     ) -> Trace:
-        """Return the same requests with these objectives, in seconds, and no others; a scalar holds for all."""
-        given = {"ttft": ttft, "tbt": tbt, "jct": jct}
-        full = {
-            key: None if value is None else np.broadcast_to(np.asarray(value, float), np.shape(value) or len(self))
-            for key, value in given.items()
-        }
-        return self._with(**{key: checked_objectives(value, key) for key, value in full.items()})
+        """Return the same requests with these objectives (s) and no others; a single number holds for all."""
+        return self._with(
+            ttft=self._objective(ttft, "ttft"), tbt=self._objective(tbt, "tbt"), jct=self._objective(jct, "jct")
+        )
+
+    def labelled(self, application: str) -> Trace:
+        """Return the same requests, all of one application."""
+        return self._with(application_codes=np.zeros(len(self), dtype=np.int16), applications=(application,))
+
+    def clipped(self, *, prompt_tokens: int | None = None, output_tokens: int | None = None) -> Trace:
+        """Return the same requests with longer prompts and outputs cut to these lengths."""
+        longest = np.iinfo(np.int32).max
+        limits = {"prompt_tokens": prompt_tokens or longest, "output_tokens": output_tokens or longest}
+        return self._with(**{field: np.minimum(getattr(self, field), limit) for field, limit in limits.items()})
 
     def application_labels(self) -> NDArray[np.object_]:
         """Return one label per request; "" where there is none."""
@@ -169,14 +177,13 @@ class Trace:
 
     @property
     def digest(self) -> str:
-        """The sha256 (hex) of what the requests are: columns, labels and ids, whatever the trace's name."""
-        state = hashlib.sha256()
-        for key, column in self._canonical().items():
-            state.update(f"{key}:{'none' if column is None else len(column)};".encode())
-            state.update(b"" if column is None else np.ascontiguousarray(column).tobytes())
-        state.update("\0".join(self.ids or ()).encode())
-        state.update("\0".join(sorted(self._used_applications())).encode())
-        return state.hexdigest()
+        """The sha256 (hex) of what the requests are, whatever the trace is called; computed when asked for."""
+        columns = {field: column for field, column in self._columns().items() if field != "application_codes"}
+        held = {field: column for field, column in columns.items() if column is not None}
+        finite = {
+            field: column for field, column in held.items() if field not in SLO._fields or np.isfinite(column).any()
+        }
+        return digest(finite, self.application_codes, self.applications, self.ids)
 
     def summary(self) -> dict[str, float]:
         """Return counts, rate and length statistics as numbers (see `traces.summary`)."""
@@ -191,29 +198,25 @@ class Trace:
         return describe(self)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return the columns as a data frame; objectives are called slo_ttft, slo_tbt, slo_jct."""
+        """Return one row per request; objectives are called slo_ttft, slo_tbt and slo_jct."""
         from traces.storage import to_pandas
 
         return to_pandas(self)
 
     def save(self, path: str | Path, **metadata: str) -> Path:
-        """Write a .parquet, .csv or .csv.gz file that `traces.load` reads back; Parquet carries the metadata too."""
+        """Write a .parquet, .csv or .csv.gz file that `traces.load` reads back; a Parquet footer keeps the metadata."""
         from traces.storage import save
 
         return save(self, Path(path), metadata)
 
     def _rows(self, where: slice) -> Iterator[TraceRow]:
-        numbers = (
-            self.arrived_at[where].tolist(),
-            self.prompt_tokens[where].tolist(),
-            self.output_tokens[where].tolist(),
-        )
-        return map(TraceRow, *numbers, self._slos(where), self._labels(where))
+        columns = (self.arrived_at, self.prompt_tokens, self.output_tokens)
+        return map(TraceRow, *(column[where].tolist() for column in columns), self._slos(where), self._labels(where))
 
     def _slos(self, where: slice) -> Iterator[SLO]:
-        columns = [getattr(self, key) for key in _OBJECTIVES]
+        columns = (self.ttft, self.tbt, self.jct)
         if all(column is None for column in columns):
-            return repeat(SLO())
+            return repeat(_NONE_PROMISED)
         return map(SLO, *(repeat(np.inf) if column is None else column[where].tolist() for column in columns))
 
     def _labels(self, where: slice) -> Iterator[str]:
@@ -221,75 +224,47 @@ class Trace:
             return repeat("")
         return map(self.applications.__getitem__, self.application_codes[where].tolist())
 
-    def _columns(self) -> dict[str, Any]:
-        keys = ("arrived_at", "prompt_tokens", "output_tokens", *_OBJECTIVES, "application_codes", "ids")
-        return {key: getattr(self, key) for key in keys}
+    def _columns(self) -> dict[str, NDArray[Any] | None]:
+        fields = ("arrived_at", "prompt_tokens", "output_tokens", "ttft", "tbt", "jct", "application_codes")
+        return {field: getattr(self, field) for field in fields}
 
-    def _canonical(self) -> dict[str, NDArray[Any] | None]:
-        columns = {key: column for key, column in self._columns().items() if key != "ids"}
-        for key in _OBJECTIVES:
-            columns[key] = checked_objectives(columns[key], key)
-        if self.application_codes is not None:
-            rank = {label: place for place, label in enumerate(sorted(self._used_applications()))}
-            order = np.array([rank.get(label, -1) for label in self.applications], dtype=np.int16)
-            columns["application_codes"] = order[self.application_codes] if len(rank) > 1 or "" not in rank else None
-        return columns
+    def _objective(self, values: ArrayLike | None, field: str) -> NDArray[np.float64] | None:
+        full = None if values is None else np.broadcast_to(values, np.shape(values) or (len(self),))
+        return checked_objectives(full, field)
 
-    def _used_applications(self) -> list[str]:
-        if self.application_codes is None:
-            return []
-        used = [self.applications[code] for code in np.unique(self.application_codes)]
-        return used if used != [""] else []
+    def _taken(self, which: slice | NDArray[Any]) -> Trace:
+        taken = {field: column[which] for field, column in self._columns().items() if column is not None}
+        return self._replaced(**taken, ids=_taken_ids(self.ids, which))
 
-    def _taken(self, which: Any) -> Trace:
-        columns = {
-            key: column if column is None or key == "ids" else column[which] for key, column in self._columns().items()
-        }
-        if self.ids is not None:
-            columns["ids"] = self.ids[which] if isinstance(which, slice) else list(np.array(self.ids, object)[which])
-        return replace(self, **columns)
-
-    def _ordered(self, sort: bool, locate: Locate = row_number) -> Trace:
-        if in_order(self.arrived_at):
+    def _ordered(self, sort: bool = False, locate: Locate = row_number) -> Trace:
+        earlier = self.arrived_at[1:] < self.arrived_at[:-1]
+        if not earlier.any():
             return self
         if sort:
             return self._taken(np.argsort(self.arrived_at, kind="stable"))
-        index = int(np.argmax(self.arrived_at[1:] < self.arrived_at[:-1])) + 1
-        before, here = self.arrived_at[index - 1].item(), self.arrived_at[index].item()
-        raise SlosimError(
-            f"{locate(index)}, field arrived_at: {here!r} comes before the previous {before!r}; "
-            "order the requests by arrival, or ask for sort=True"
-        )
+        index = int(np.argmax(earlier)) + 1
+        before, here = self.arrived_at[index - 1 : index + 1].tolist()
+        wrong = f"{locate(index)}, field arrived_at: {here!r} comes before the previous {before!r}"
+        raise SlosimError(f"{wrong}; order the requests by arrival, or ask for sort=True")
 
-    def _with(self, **columns: NDArray[Any] | None) -> Trace:
+    def _with(self, **fields: Any) -> Trace:
+        columns = {field: values for field, values in fields.items() if isinstance(values, np.ndarray)}
         same_length(requests=self.arrived_at, **columns)
-        return replace(self, **columns)._ordered(sort=False)._read_only()
+        return self._replaced(**fields)._ordered()._read_only()
+
+    def _replaced(self, **fields: Any) -> Trace:
+        return replace(self, **fields)
 
     def _read_only(self) -> Trace:
-        frozen = {key: column.view() for key, column in self._columns().items() if isinstance(column, np.ndarray)}
-        for column in frozen.values():
-            column.flags.writeable = False
-        return replace(self, **frozen)
+        views = {field: column.view() for field, column in self._columns().items() if column is not None}
+        for view in views.values():
+            view.flags.writeable = False
+        return self._replaced(**views)
 
 
-def _columns_of(rows: list[TraceRow]) -> dict[str, NDArray[Any]] | None:
-    if not rows:
+def _taken_ids(ids: Sequence[str] | None, which: slice | NDArray[Any]) -> Sequence[str] | None:
+    if ids is None:
         return None
-    arrived_at, prompts, outputs, slos, labels = zip(*rows, strict=True)
-    numbers = {"arrived_at": arrived_at, "prompt_tokens": prompts, "output_tokens": outputs}
-    objectives = dict(zip(_OBJECTIVES, zip(*slos, strict=True), strict=True))
-    return {key: np.array(values) for key, values in (numbers | objectives | {"application": labels}).items()}
-
-
-def _encoded(labels: ArrayLike) -> tuple[tuple[str, ...], NDArray[np.int16]]:
-    names, codes = np.unique(np.asarray(labels, dtype=np.str_), return_inverse=True)
-    return tuple(names.tolist()), codes.astype(np.int16)
-
-
-def _checked_codes(codes: ArrayLike | None, names: Sequence[str]) -> NDArray[np.int16] | None:
-    if codes is None or tuple(names) == ("",):
-        return None
-    numbers = np.asarray(codes, dtype=np.int16)
-    if len(numbers) and not (0 <= numbers.min() and numbers.max() < len(names)):
-        raise SlosimError(f"application_codes: expected 0 to {len(names) - 1}, got {numbers.min()} to {numbers.max()}")
-    return numbers
+    if isinstance(which, slice):
+        return ids[which]
+    return [ids[index] for index in np.arange(len(ids))[which].tolist()]

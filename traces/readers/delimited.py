@@ -1,0 +1,64 @@
+"""CSV files by column name, a hundred thousand rows at a time."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from traces.errors import SlosimError
+from traces.readers.files import opened_text
+from traces.readers.table import Cells, Parser, Table, parsed
+
+__all__ = ["header", "read_csv"]
+
+_ROWS_AT_ONCE = 100_000
+
+
+def header(path: Path) -> list[str]:
+    """Return the column names of a CSV file; raise SlosimError when it is empty."""
+    with opened_text(path) as text:
+        return _names(path, csv.reader(text))
+
+
+def read_csv(path: Path, required: Mapping[str, Parser], optional: Mapping[str, Parser] | None = None) -> Table:
+    """Read the required columns, and the optional ones that are there; blank lines do not count.
+
+    Raises SlosimError naming the missing columns, or the line, field and value that cannot be read.
+    """
+    with opened_text(path) as text:
+        rows = csv.reader(text)
+        names = _names(path, rows)
+        missing = [name for name in required if name not in names]
+        if missing:
+            raise SlosimError(f"{path}, line 1: no column {', '.join(missing)} among {', '.join(names)}")
+        parsers = {**required, **{name: parse for name, parse in (optional or {}).items() if name in names}}
+        return parsed(path, parsers, _pieces(path, rows, {name: names.index(name) for name in parsers}))
+
+
+def _names(path: Path, rows: Any) -> list[str]:
+    try:
+        return [name.strip() for name in next(rows)]
+    except StopIteration:
+        raise SlosimError(f"{path}: the file is empty; expected a line with column names") from None
+    except csv.Error as error:
+        raise SlosimError(f"{path}, line 1: not CSV ({error})") from error
+
+
+def _pieces(path: Path, rows: Any, positions: Mapping[str, int]) -> Iterator[Cells]:
+    needed = max(positions.values()) + 1
+    numbered = ((rows.line_num, row) for row in _whole_rows(path, rows) if row)
+    while piece := list(islice(numbered, _ROWS_AT_ONCE)):
+        lines, cells = zip(*piece, strict=True)
+        short = next((index for index, row in enumerate(cells) if len(row) < needed), None)
+        if short is not None:
+            wrong = f"{len(cells[short])} fields, expected at least {needed}: {','.join(cells[short])!r}"
+            raise SlosimError(f"{path}, line {lines[short]}: {wrong}")
+        yield Cells({name: [row[place] for row in cells] for name, place in positions.items()}, lines)
+
+
+def _whole_rows(path: Path, rows: Any) -> Iterator[list[str]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise SlosimError(f"{path}, line {rows.line_num}: not CSV ({error})") from error
