@@ -29,8 +29,9 @@ def gathered(rows: Iterable[TraceRow | tuple[Any, ...]]) -> dict[str, Any]:
 
 def encoded(labels: ArrayLike) -> tuple[tuple[str, ...], Codes]:
     """Return the different labels in alphabetical order, and each request's place among them."""
-    names, codes = np.unique(np.asarray(labels, dtype=np.str_), return_inverse=True)
-    return tuple(names.tolist()), codes.astype(np.int16)
+    words = np.asarray(labels).tolist()
+    rank = {label: place for place, label in enumerate(sorted(set(words)))}
+    return tuple(rank), np.fromiter(map(rank.__getitem__, words), dtype=np.int16, count=len(words))
 
 
 def checked_codes(codes: ArrayLike | None, labels: Sequence[str]) -> Codes | None:

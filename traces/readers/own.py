@@ -90,7 +90,14 @@ def _plain(path: Path, field: str, column: Any) -> NDArray[Any]:
     elif column.null_count:
         missing = column.is_null().to_numpy().argmax() + 1
         raise SlosimError(f"{path}, row {missing}, field {field}: a value is missing")
-    return np.asarray(column.to_numpy())
+    return _words(column) if field == "application" else np.asarray(column.to_numpy())
+
+
+def _words(column: Any) -> NDArray[np.object_]:
+    """Return an Arrow column of words as numpy, equal words as one object."""
+    encoded = column.dictionary_encode().combine_chunks()
+    words = np.array(encoded.dictionary.to_pylist(), dtype=object)
+    return np.asarray(words[encoded.indices.to_numpy()])
 
 
 def _trace(table: Table, name: str, sort: bool, outputs: int | Distribution | None, seed: int) -> Trace:
