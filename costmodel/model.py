@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from costmodel.facts import ModelFacts
 from costmodel.shape import BatchShape
 
 TILE = 128
@@ -19,56 +20,46 @@ class CostModel(Protocol):
         ...
 
 
-class LinearDecode(Protocol):
+class LinearDecode(CostModel, Protocol):
     """A cost model whose decode-only iterations are a straight line in the context tokens."""
 
     def decode_line(self, sequences: int) -> tuple[float, float]:
-        """`(fixed, slope)`: a decode-only, swap-free iteration takes `fixed + slope * context_tokens`, to the last bit."""
+        """`(fixed, slope)`: a decode-only iteration without swap takes `fixed + slope * context_tokens`, to the bit."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Equation4:
-    """AccelGen's Equation (4) as a clock: operations over one constant rate, nothing else.
+    """AccelGen's Equation (4) as a clock: the model's operations at one constant rate, nothing else.
 
-    Per layer a forward of S tokens takes 24 S H^2 + 4 S^2 H operations (inferred from the paper's "S much below 6 H"; H the
-    hidden size). In a batch the square is counted per request, 4 H q (c + q) (inferred); `whole_forward` treats the
-    forward as one sequence, as the paper writes it. Of several chunks only sums are known: equal lengths are assumed.
-    `rate` is in operations per second; `per_swapped_token` in seconds.
+    `rate` is in operations per second. Operations are counted per request (`ModelFacts.operations`, inferred);
+    `whole_forward` takes the forward as one sequence, 24 S H^2 + 4 S^2 H per layer, as the paper writes it (stated).
     """
 
-    hidden: int
-    layers: int
+    model: ModelFacts
     rate: float
     whole_forward: bool = False
     per_swapped_token: float = 0.0
+    """Seconds per token of cache copied between device and host."""
 
     def operations(self, shape: BatchShape) -> float:
         """Floating-point operations of all layers for this batch."""
-        prefill, decodes, context, pairs, sequences, _ = shape
-        size = prefill + decodes
         if self.whole_forward:
-            return self._layers_times(size) * 24 * self.hidden + self._layers_times(size) * 4 * size
-        chunks = max(sequences - decodes, 1)
-        squares = pairs + prefill * prefill / (2 * chunks)
-        return (self._layers_times(size) * 24 * self.hidden + self._layers_times(4) * squares) + self._layers_times(4) * context
+            size = shape.forward_size
+            return 2 * self.model.matrix_parameters * size + 4 * self.model.layers * self.model.hidden * size * size
+        return self.model.operations(shape)
 
     def iteration_time(self, shape: BatchShape) -> float:
-        """Seconds: operations / rate, plus the copies of swapped cache."""
-        if shape.prefill_tokens or self.whole_forward or shape.swapped_tokens:
+        """Seconds: operations over the rate, plus the copies of swapped cache."""
+        if shape.prefill_tokens or shape.swapped_tokens:
             return self.operations(shape) / self.rate + self.per_swapped_token * shape.swapped_tokens
         fixed, slope = self.decode_line(shape.decode_tokens)
         return fixed + slope * shape.context_tokens
 
     def decode_line(self, sequences: int) -> tuple[float, float]:
         """`(fixed, slope)` in seconds of a decode-only iteration; the slope is nought under `whole_forward`."""
-        if self.whole_forward:
-            return self.iteration_time(BatchShape(0, sequences, 0, 0.0, sequences)), 0.0
-        fixed = self._layers_times(sequences) * 24 * self.hidden / self.rate
-        return fixed, self._layers_times(4) / self.rate
-
-    def _layers_times(self, count: int) -> int:
-        return self.layers * self.hidden * count
+        fixed = self.operations(BatchShape(0, sequences, 0, 0.0, sequences)) / self.rate
+        return fixed, 0.0 if self.whole_forward else 4 * self.model.layers * self.model.hidden / self.rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +70,9 @@ class Calibrated:
         S~ = (1 - phi) S + phi 128 ceil(S / 128)
 
     S is the forward size, A the attention pairs, C the context tokens and n the decodes; m is 1 if a prefill chunk is
-    among them. All times are in seconds. With `chunk_floor` q0 the q c part of A is charged as max(q, q0) c: a small chunk on a long
-    context costs like a larger one. Only sums are known of several chunks, so q is their mean (inferred).
-    A batch that computes nothing, only copies, takes t_h and its copies (inferred).
+    among them. All times are in seconds. With a `chunk_floor` q0 the q c part of A is charged as max(q, q0) c: a small
+    chunk on a long context costs like a larger one. Of several chunks only sums are known, so q is their mean
+    (inferred; exact for one chunk). A batch that computes nothing, only copies, takes t_h and its copies (inferred).
     """
 
     per_token: float
@@ -126,13 +117,13 @@ class Calibrated:
         return (fixed + self.per_pair * pairs) + (self.per_context_token + self.per_mixed_context_token) * context
 
     def decode_line(self, sequences: int) -> tuple[float, float]:
-        """`(fixed, slope)`: a decode-only, swap-free iteration takes `fixed + slope * context_tokens`, to the last bit."""
+        """`(fixed, slope)`: a decode-only iteration without swap takes `fixed + slope * context_tokens`, to the bit."""
         return self._decodes.get(sequences) or self._decode(sequences), self.per_context_token
 
     def _forward(self, size: int) -> float:
         rounded = (1 - self.tile_share) * size + self.tile_share * (TILE * -(-size // TILE))
         power = self.sharpness
-        knee = (self.weight_time**power + (self.per_token * rounded) ** power) ** (1 / power)
+        knee: float = (self.weight_time**power + (self.per_token * rounded) ** power) ** (1 / power)
         seconds = self._forwards[size] = self.host_time + knee
         return seconds
 

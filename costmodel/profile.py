@@ -1,0 +1,172 @@
+"""A profile: the cost model of one model on some GPUs, with what is known of both and where the numbers come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from costmodel.facts import GPUS, MODELS, GPUFacts, ModelFacts
+from costmodel.facts_json import gpu_of, model_of, named
+from costmodel.fields import Fields
+from costmodel.forms import Form, as_json, of_json
+from costmodel.pivot import Pivot, pivot
+from costmodel.shape import BatchShape, prompt
+from traces.errors import SlosimError
+
+FORMAT = "slosim-profile/1"
+FOLDER = Path(__file__).with_name("profiles")
+PROVENANCE = ("measured_on", "what", "by", "licence")
+"""Texts that every provenance must have, besides the flag `prior`."""
+NAMES = ("format", "name", "model", "gpu", "tensor_parallel", "cost_model", "paper", "provenance")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What `simulate` needs of a model on its GPUs.
+
+    `provenance` says what was measured, on what, by whom, under which licence, and whether it is a mere prior; further
+    entries are for readers. `paper` holds the figures that the paper uses instead: `pivot_forward_size`, `kvc_bytes`.
+    `model` and `gpu` are None where a fit was told nothing of them: then cache size and operations are unknown.
+    """
+
+    name: str
+    cost_model: Form
+    model: ModelFacts | None = None
+    gpu: GPUFacts | None = None
+    tensor_parallel: int = 1
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    paper: Mapping[str, float] = field(default_factory=dict)
+
+    def kv_tokens(self, memory_utilization: float = 0.9, kvc_bytes: float | None = None) -> int:
+        """Tokens that the key-value cache of all GPUs together holds.
+
+        What weights and workspace leave of the share `memory_utilization` of the memory; or what `kvc_bytes`, a total
+        over all GPUs, holds. Raises SlosimError if the weights do not fit or the facts are unknown.
+        """
+        if self.model is None or (self.gpu is None and kvc_bytes is None):
+            raise SlosimError(f"profile {self.name} does not say its model and GPU: state the cache size (kv_blocks)")
+        if kvc_bytes is None:
+            assert self.gpu is not None
+            per_gpu = memory_utilization * self.gpu.memory_bytes - self.gpu.reserved_bytes
+            kvc_bytes = per_gpu * self.tensor_parallel - self.model.weight_bytes
+        if kvc_bytes < self.model.kv_bytes_per_token:
+            raise SlosimError(f"profile {self.name}: no memory is left for the cache; use more of it or more GPUs")
+        return int(kvc_bytes // self.model.kv_bytes_per_token)
+
+    def kv_blocks(self, block_size: int = 16, memory_utilization: float = 0.9, kvc_bytes: float | None = None) -> int:
+        """Whole cache blocks of `block_size` tokens; the rest as in `kv_tokens`."""
+        return self.kv_tokens(memory_utilization, kvc_bytes) // block_size
+
+    @cached_property
+    def pivot(self) -> Pivot:
+        """S_pf and T_pf as this profile's cost model has them."""
+        return pivot(self.cost_model)
+
+    @property
+    def peak_operations(self) -> float:
+        """Operations per second of all GPUs at their dense half-precision peak; nan if unknown."""
+        return float("nan") if self.gpu is None else self.gpu.peak_operations * self.tensor_parallel
+
+    def operations(self, shape: BatchShape) -> float:
+        """Equation (4)'s operations of a batch (see `ModelFacts.operations`); fields may be arrays; nan if unknown."""
+        return float("nan") if self.model is None else self.model.operations(shape)
+
+    def prefill_time(self, tokens: int) -> float:
+        """Seconds of one whole prompt computed alone."""
+        return self.cost_model.iteration_time(prompt(tokens))
+
+    @property
+    def prior(self) -> bool:
+        """Nothing was measured: the numbers are expectations."""
+        return bool(self.provenance.get("prior", False))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything that changes a simulation: all but the provenance."""
+        told = {name: value for name, value in self.as_json().items() if name != "provenance"}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+    def as_json(self) -> dict[str, Any]:
+        """The profile as a JSON object; known models and GPUs go by name."""
+        values = {
+            "format": FORMAT,
+            "name": self.name,
+            "model": named(self.model, MODELS),
+            "gpu": named(self.gpu, GPUS),
+            "tensor_parallel": self.tensor_parallel,
+            "cost_model": as_json(self.cost_model),
+            "paper": dict(self.paper),
+            "provenance": dict(self.provenance),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def save(self, path: str | Path) -> None:
+        """Writes the profile as JSON; raises SlosimError if the place cannot be written."""
+        try:
+            Path(path).write_text(json.dumps(self.as_json(), indent=2) + "\n", "utf-8")
+        except OSError as error:
+            raise SlosimError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+
+
+def load(path: str | Path) -> Profile:
+    """The profile in a JSON file; raises SlosimError naming the file and the field that is wrong."""
+    top = Fields.of_file(Path(path))
+    if top.text("format") != FORMAT:
+        raise top.error("format", f"must be {FORMAT!r}, not {top.text('format')!r}")
+    top.only(NAMES)
+    model = model_of(top)
+    return Profile(
+        name=top.text("name"),
+        cost_model=of_json(top.section("cost_model"), model),
+        model=model,
+        gpu=gpu_of(top),
+        tensor_parallel=top.count("tensor_parallel"),
+        provenance=_provenance(top.section("provenance")),
+        paper=_paper(top),
+    )
+
+
+def profiles() -> list[str]:
+    """The names of the profiles that come with slosim.
+
+    >>> "opt-13b@a100-80gb" in profiles()
+    True
+    """
+    return sorted(path.name.removesuffix(".json") for path in FOLDER.glob("*.json"))
+
+
+def profile(name_or_path: str | Path) -> Profile:
+    """The profile of that name, or in that JSON file; raises SlosimError with the names that come near.
+
+    >>> profile("opt-13b@a100-80gb-vllm").pivot.forward_size
+    768
+    """
+    name = str(name_or_path)
+    if name.endswith(".json") or isinstance(name_or_path, Path):
+        return load(name_or_path)
+    if name not in profiles():
+        near = get_close_matches(name, profiles(), n=3, cutoff=0.4)
+        meant = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(profiles())}"
+        raise SlosimError(f"there is no profile {name!r}: {meant} A path of your own must end in .json")
+    return load(FOLDER / f"{name}.json")
+
+
+def _provenance(section: Fields) -> Mapping[str, Any]:
+    for name in PROVENANCE:
+        section.text(name)
+    section.flag("prior")
+    return dict(section.values)
+
+
+def _paper(top: Fields) -> Mapping[str, float]:
+    if "paper" not in top.values:
+        return {}
+    section = top.section("paper")
+    section.only(("pivot_forward_size", "kvc_bytes"))
+    return {name: section.number(name, 1.0) for name in section.values}
