@@ -46,7 +46,7 @@ def of_requests(result: RunResult, chosen: Booleans) -> dict[str, float]:
     figures: dict[str, float] = {"requests": int(chosen.sum())}
     figures |= attainment(result, chosen)
     figures |= Sample.of(columns["ttft"][chosen]).described("ttft")
-    gaps = Sample.of(*result.tokens.pooled_gaps(chosen))
+    gaps = Sample.of(*result.tokens.only(chosen).pooled_gaps())
     figures |= gaps.described("tbt")
     figures["max_tbt"] = float(gaps.values[-1]) if gaps.size else float("nan")
     for name in LATENCIES[1:]:

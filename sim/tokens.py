@@ -135,15 +135,25 @@ class Tokens:
             pieces.append(self.step_ends[self.first[row] : self.last[row]])
         return np.concatenate(pieces) if pieces else np.empty(0)
 
-    def pooled_gaps(self, chosen: Booleans) -> tuple[Floats, Integers]:
-        """All gaps between tokens of the chosen requests (a mask), as distinct seconds and how often each occurs."""
+    def only(self, chosen: Booleans) -> Tokens:
+        """The tokens of the chosen requests (a mask)."""
+        kept = chosen[self.request]
+        return Tokens(self.request[kept], self.prefill_at[kept], self.first[kept], self.last[kept], self.step_ends)
+
+    def pooled_gaps(self) -> tuple[Floats, Integers]:
+        """All gaps between consecutive tokens of a request: seconds, and how often each occurs."""
         single = self.singles
-        alone = single.gap[chosen[single.request] & ~np.isnan(single.gap)]
-        begin, end = (edge[chosen[self.request]] for edge in self.inner())
-        often = coverage(begin, end, len(self.step_ends))
+        alone = single.gap[~np.isnan(single.gap)]
+        often = coverage(*self.inner(), len(self.step_ends))
         used = np.flatnonzero(often)
         gaps = np.concatenate([self.gaps[used], alone])
         return gaps, np.concatenate([often[used], np.ones(len(alone), np.int64)])
+
+    def moments(self) -> tuple[Floats, Integers]:
+        """When tokens came, and how many at once: the plain ones of each decode step, then those of `singles`."""
+        plain = coverage(*self.inner(), len(self.step_ends))
+        at = np.concatenate([self.step_ends, self.singles.at])
+        return at, np.concatenate([plain, np.ones(len(self.singles.at), np.int64)])
 
 
 def coverage(begin: Integers, end: Integers, size: int) -> Integers:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.tokens import Floats, Tokens, coverage
+from sim.tokens import Floats
 from sim.utilization import time_mean, utilization
-from sim.verdicts import Verdicts
 from traces.errors import SlosimError
 
 if TYPE_CHECKING:
@@ -37,25 +36,6 @@ class Series(NamedTuple):
     """Shares as in `sim.utilization`."""
 
 
-class TokenCounts(NamedTuple):
-    """How many output tokens came at which moments; the moments are in no order and may repeat."""
-
-    at: Floats
-    tokens: NDArray[np.int64]
-    good: NDArray[np.int64]
-
-
-def token_counts(tokens: Tokens, verdicts: Verdicts) -> TokenCounts:
-    """All output tokens of a run as counts."""
-    single = tokens.singles
-    plain = coverage(*tokens.inner(), len(tokens.step_ends))
-    return TokenCounts(
-        np.concatenate([tokens.step_ends, single.at]),
-        np.concatenate([plain, np.ones(len(single.at), np.int64)]),
-        np.concatenate([verdicts.good_inner, verdicts.good_single.astype(np.int64)]),
-    )
-
-
 def series(result: RunResult, window: float = 1.0) -> Series:
     """The run from its first arrival to its end; raises SlosimError if `window` (seconds) is not positive.
 
@@ -71,13 +51,14 @@ def series(result: RunResult, window: float = 1.0) -> Series:
         places = np.clip(((at - begin) / window).astype(np.int64), 0, number - 1)
         return np.bincount(places, weights, number) / window
 
-    counts = token_counts(result.tokens, result.verdicts)
+    at, tokens = result.tokens.moments()
+    good = np.concatenate([result.verdicts.good_inner, result.verdicts.good_single])
     finished = result.requests["finished_at"]
     return Series(
         edges[:-1],
         window,
-        per_second(counts.at, counts.tokens),
-        per_second(counts.at, counts.good),
+        per_second(at, tokens),
+        per_second(at, good),
         per_second(finished[~np.isnan(finished)]),
         time_mean(result, "waiting", edges),
         time_mean(result, "running", edges),
