@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.model import TILE, Calibrated
 from costmodel.points import KINDS, Array, Points
@@ -130,14 +131,16 @@ def cross_validate(points: Points, terms: Sequence[str] = DEFAULT, folds: int = 
     return errors_by_kind(relative, points)
 
 
-def draw(points: Points, count: int, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Indices of `count` random points, as evenly from the kinds as there are enough of each."""
-    generator, kinds = np.random.default_rng([seed, 3]), points.kinds
+def draw(points: Points, count: int, seed: int = 0) -> NDArray[np.int64]:
+    """Indices of `count` random points, evenly from the kinds; one and the same fifth of each kind is never drawn."""
+    generator, reserve, kinds = np.random.default_rng([seed, 3]), np.random.default_rng(4), points.kinds
     ranks = np.empty(len(points))
     for index in range(len(KINDS)):
-        where = np.flatnonzero(kinds == index)
-        ranks[where] = generator.permutation(where.size)
-    return np.sort(np.lexsort((kinds, ranks))[:count])
+        where = reserve.permutation(np.flatnonzero(kinds == index))
+        drawn = where[: where.size - where.size // 5]
+        ranks[where] = np.inf
+        ranks[drawn] = generator.permutation(drawn.size)
+    return np.sort(np.lexsort((kinds, ranks))[: min(count, int(np.isfinite(ranks).sum()))])
 
 
 def _told(points: Points, terms: Sequence[str]) -> list[str]:
