@@ -62,15 +62,11 @@ def read(folder: str | Path) -> RunResult:
     rejected = np.flatnonzero(columns["status"] == STATUS_NAMES[REJECTED])
     columns["status"] = _codes(columns["status"], STATUS_NAMES).astype(np.int8)
     columns["application"] = _codes(columns["application"], remains["applications"]).astype(np.int16)
-    facts = remains["capacity"]
-    facts["model"] = ModelFacts(**facts["model"]) if facts["model"] else None
     return RunResult(
         {name: columns[name] for name in remains["columns"]},
         tables["iterations"][0],
         tables["spans"][0],
-        Capacity(
-            **{name: float("nan") if value is None and name != "model" else value for name, value in facts.items()}
-        ),
+        _capacity(**remains["capacity"]),
         tuple(remains["applications"]),
         {int(number): str(words[number]) for number in rejected},
         remains["about"],
@@ -147,6 +143,19 @@ def _footer(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, Any
     if not metadata or KEY not in metadata:
         raise SlosimError(f"{path}: it says nothing of the run that made it; name a file that slosim wrote")
     return dict(json.loads(metadata[KEY]))
+
+
+def _capacity(
+    kv_blocks: int,
+    block_size: int,
+    replicas: int,
+    model: dict[str, Any] | None,
+    peak_operations: float | None,
+    pivot_forward_size: float | None,
+) -> Capacity:
+    nan = float("nan")
+    facts = ModelFacts(**model) if model else None
+    return Capacity(kv_blocks, block_size, replicas, facts, peak_operations or nan, pivot_forward_size or nan)
 
 
 def _codes(words: NDArray[Any], names: tuple[str, ...] | list[str]) -> NDArray[np.int64]:

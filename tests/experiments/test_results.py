@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costmodel.facts import MODELS
 from experiments import provenance, results
 from experiments.files import replacing, write_json
 from sim.result import Capacity, RunResult
@@ -130,10 +129,8 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
 
 
 def test_numbers_of_numpy_are_written_as_numbers(tmp_path: Path) -> None:
-    path = write_json(
-        tmp_path / "x.json", {"a": np.int64(3), "b": (float("nan"), 1.0), "c": MODELS["opt-13b"].name, "d": {1}}
-    )
-    assert json.loads(path.read_text("utf-8")) == {"a": 3, "b": [None, 1.0], "c": "opt-13b", "d": "{1}"}
+    path = write_json(tmp_path / "x.json", {"a": np.int64(3), "b": (float("nan"), 1.0), "c": {1}})
+    assert json.loads(path.read_text("utf-8")) == {"a": 3, "b": [None, 1.0], "c": "{1}"}
 
 
 @pytest.mark.parametrize("reading", [results.read, lambda folder: results.footer(folder / "requests.parquet")])
