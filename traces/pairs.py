@@ -74,5 +74,5 @@ def _correlated(first: Shares, second: Shares, rank_correlation: float) -> Share
 
 def _stratified(shares: Shares) -> Shares:
     ranks = np.argsort(np.argsort(shares, kind="stable"), kind="stable")
-    between = np.clip((ranks - 0.5) / max(len(shares) - 2, 1), 0.0, 1.0)
+    between = np.clip((ranks - 0.5) / max(len(shares) - 2, 0.5), 0.0, 1.0)
     return np.asarray(between)

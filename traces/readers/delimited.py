@@ -33,7 +33,7 @@ def read_csv(path: Path, required: Mapping[str, Parser], optional: Mapping[str, 
         if missing:
             raise SlosimError(f"{path}, line 1: no column {', '.join(missing)} among {', '.join(names)}")
         parsers = {**required, **{name: parse for name, parse in (optional or {}).items() if name in names}}
-        return parsed(path, parsers, _pieces(path, rows, {name: names.index(name) for name in parsers}))
+        return parsed(path, parsers, _pieces(path, rows, len(names), {name: names.index(name) for name in parsers}))
 
 
 def _names(path: Path, rows: Any) -> list[str]:
@@ -45,15 +45,14 @@ def _names(path: Path, rows: Any) -> list[str]:
         raise SlosimError(f"{path}, line 1: not CSV ({error})") from error
 
 
-def _pieces(path: Path, rows: Any, positions: Mapping[str, int]) -> Iterator[Cells]:
-    needed = max(positions.values()) + 1
+def _pieces(path: Path, rows: Any, width: int, positions: Mapping[str, int]) -> Iterator[Cells]:
     numbered = ((rows.line_num, row) for row in _whole_rows(path, rows) if row)
     while piece := list(islice(numbered, _ROWS_AT_ONCE)):
         lines, cells = zip(*piece, strict=True)
-        short = next((index for index, row in enumerate(cells) if len(row) < needed), None)
-        if short is not None:
-            wrong = f"{len(cells[short])} fields, expected at least {needed}: {','.join(cells[short])!r}"
-            raise SlosimError(f"{path}, line {lines[short]}: {wrong}")
+        wrong = next((index for index, row in enumerate(cells) if len(row) != width), None)
+        if wrong is not None:
+            told = f"{len(cells[wrong])} fields, expected {width} as in the first line: {','.join(cells[wrong])!r}"
+            raise SlosimError(f"{path}, line {lines[wrong]}: {told}")
         yield Cells({name: [row[place] for row in cells] for name, place in positions.items()}, lines)
 
 

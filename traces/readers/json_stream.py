@@ -55,7 +55,7 @@ class _Window:
         self._text = ""
         self._position = 0
         self._line = 1
-        self._is_array: bool | None = None
+        self._is_array = False
         self._decoder = json.JSONDecoder(strict=False)
         self.line_of_value = 1
         self.cut = False
@@ -67,15 +67,15 @@ class _Window:
             if self._position < len(self._text):
                 return self._text[self._position] == "]"
             if not self._grow():
-                self.cut = bool(self._is_array)
+                self.cut = self._is_array
                 return True
 
     def next_value(self, path: Path, number: int) -> dict[str, Any] | None:
         """Return the object that begins here, or None when the file ends inside it."""
-        self.line_of_value = self._line + self._text.count("\n", 0, self._position)
+        self.line_of_value = self._line
         while True:
             try:
-                value, self._position = self._decoder.raw_decode(self._text, self._position)
+                value, end = self._decoder.raw_decode(self._text, self._position)
             except json.JSONDecodeError as error:
                 if not self._could_be_cut(error):
                     raise SlosimError(f"{path}, line {self._line_at(error.pos)}: not JSON ({error.msg})") from error
@@ -83,19 +83,23 @@ class _Window:
                     self.cut = True
                     return None
             else:
+                self._advance(end)
                 return _checked(value, f"{path}, record {number}, line {self.line_of_value}")
 
     def _skip_between(self) -> None:
         match = _BETWEEN.match(self._text, self._position)
-        self._position = match.end() if match else self._position
-        if self._is_array is None and match and match.group():
-            self._is_array = "[" in match.group()
+        if match and match.group():
+            self._advance(match.end())
+            self._is_array = self._is_array or "[" in match.group()
 
     def _could_be_cut(self, error: json.JSONDecodeError) -> bool:
         return error.msg.startswith("Unterminated string") or error.pos >= len(self._text.rstrip()) - _CUT_MARGIN
 
     def _line_at(self, position: int) -> int:
-        return self._line + self._text.count("\n", 0, position)
+        return self._line + self._text.count("\n", self._position, position)
+
+    def _advance(self, position: int) -> None:
+        self._line, self._position = self._line_at(position), position
 
     def _grow(self) -> bool:
         """Drop what was read and read on, at least doubling what is left; say whether there was more."""
@@ -104,7 +108,6 @@ class _Window:
             more = self._stream.read(max(_CHARACTERS_AT_ONCE, len(left)))
         except EOFError:
             more = ""
-        self._line = self._line_at(self._position)
         self._text, self._position = left + more, 0
         return bool(more)
 
