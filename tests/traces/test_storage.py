@@ -56,6 +56,12 @@ def test_ids_come_back(tmp_path: Path, ending: str) -> None:
     assert back.digest == trace.digest
 
 
+def test_csv_is_written_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("traces.storage._ROWS_AT_ONCE", 7)
+    trace = paper_mix(30)
+    assert load(trace.save(tmp_path / "pieces.csv")).digest == trace.digest
+
+
 def test_a_parquet_footer_says_what_the_file_is(tmp_path: Path) -> None:
     trace = paper_mix(10).named("monday")
     path = trace.save(tmp_path / "a.parquet", made_by="a test")
