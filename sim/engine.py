@@ -14,6 +14,7 @@ from sim.clock import Clock
 from sim.coast import coast
 from sim.errors import SchedulerError
 from sim.request import Request
+from sim.recorder import Entry
 from sim.server import Server
 
 STUCK_AFTER = 10_000
@@ -71,13 +72,15 @@ class Engine:
             if server.idle:
                 yield self._sleep(server)
             batch, seconds = self._decide(server)
+            decided_at = server.now
             if not batch.tokens:
                 empty = self._move_only(server, batch, seconds, empty)
                 if not empty:
                     yield self._sleep(server)
                 continue
             empty = 0
-            again = True
+            steady = self.coast and batch.steady
+            again = not steady or self._skip(server, batch) or server.now == decided_at
             while again:
                 shape = server.start(batch)
                 if self.watch:
@@ -90,7 +93,7 @@ class Engine:
                 else:
                     yield clock.at(end)
                 left = self._complete(server, batch, entry, end, duration)
-                again = self.coast and not left and batch.steady and self._skip(server, batch)
+                again = steady and not (left and server.crowded) and self._skip(server, batch)
 
     def _sleep(self, server: Server) -> Event:
         event = self.clock.event()
@@ -119,26 +122,30 @@ class Engine:
             )
         return empty + 1
 
-    def _complete(self, server: Server, batch: Batch, entry: tuple[float, ...], end: float, duration: float) -> int:
+    def _complete(self, server: Server, batch: Batch, entry: Entry, end: float, duration: float) -> int:
         recorder = server.recorder
         left = server.finish(batch, end, len(recorder.ends))
         recorder.ends.append(end)
-        recorder.free_blocks.append(int(entry[-2]))
+        recorder.free_blocks.append(entry[-2])
         recorder.entries.extend(entry)
         recorder.entries[-2] = server.free_blocks
-        server.history.iteration(duration)
+        history = server.history
+        history.iterations += 1
+        history.seconds += duration
+        if duration > history.longest_iteration:
+            history.longest_iteration = duration
         if self.watch:
             self.watch.finished(server, batch, end)
         return left
 
     def _skip(self, server: Server, batch: Batch) -> bool:
-        """Whether the next iteration repeats ``batch``, after those have passed in which nothing can happen."""
-        if server.arrived:
+        """Passes the iterations in which nothing can happen; returns whether the next repeats ``batch``, too."""
+        if server.arrived or not server.pool.size:
             return False
-        left = coast(server, batch.least_free, self.clock.peek())
+        again = coast(server, batch, self.clock.peek())
         if server.now > self.clock.now:
             self.clock.advance(server.now)
-        return not left and batch.least_free + server.pool.blocks_needed <= server.free_blocks
+        return again
 
 
 def _refuse_stranded(server: Server) -> None:

@@ -6,15 +6,16 @@ from __future__ import annotations
 class History:
     """Running figures of one server. ``None`` stands for "nothing seen yet"."""
 
-    __slots__ = ("_chunk_tokens", "_chunks", "_first_arrival", "arrivals", "iterations", "last_arrival", "longest_iteration", "preemptions", "seconds", "tokens")
+    __slots__ = ("_chunk_tokens", "_chunks", "_first_arrival", "arrivals", "iterations", "last_arrival", "longest_iteration", "output_tokens", "preemptions", "finished", "seconds")
 
     def __init__(self) -> None:
         self.longest_iteration = 0.0
         """Longest iteration so far, seconds: the papers' T_max."""
         self.iterations = 0
         self.seconds = 0.0
-        self.tokens = 0
-        """Output tokens so far."""
+        self.finished = 0
+        self.output_tokens = 0
+        """Output tokens of the requests that finished."""
         self.preemptions = 0
         self.arrivals = 0
         self.last_arrival = 0.0
@@ -33,6 +34,11 @@ class History:
         return self.seconds / self.iterations if self.iterations else None
 
     @property
+    def mean_output(self) -> float | None:
+        """Mean output tokens of the requests that finished."""
+        return self.output_tokens / self.finished if self.finished else None
+
+    @property
     def arrival_rate(self) -> float | None:
         """Requests per second since the first arrival."""
         span = self.last_arrival - self._first_arrival
@@ -49,9 +55,3 @@ class History:
         """A prompt chunk was computed."""
         self._chunks += 1
         self._chunk_tokens += tokens
-
-    def iteration(self, seconds: float, iterations: int = 1, longest: float | None = None) -> None:
-        """``iterations`` iterations took ``seconds`` together."""
-        self.iterations += iterations
-        self.seconds += seconds
-        self.longest_iteration = max(self.longest_iteration, seconds if longest is None else longest)

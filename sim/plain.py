@@ -14,9 +14,11 @@ class PlainPool:
         self.block_size = block_size
         self.steps = 0
         self.last_step_at = float("-inf")
+        self.version = 0
         self._members: dict[Request, None] = {}
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
         return len(self._members)
 
     def __iter__(self) -> Iterator[Request]:
@@ -35,9 +37,11 @@ class PlainPool:
 
     def join(self, request: Request) -> None:
         self._members[request] = None
+        self.version += 1
 
     def leave(self, request: Request) -> None:
         del self._members[request]
+        self.version += 1
 
     def step(self, at: float, steps: int = 1) -> None:
         assert steps == 1
@@ -52,7 +56,7 @@ class PlainPool:
     def finished(self) -> list[Request]:
         done = [request for request in self._members if request._generated == request._output_tokens]
         for request in done:
-            del self._members[request]
+            self.leave(request)
         return done
 
     def steps_to_event(self) -> int:

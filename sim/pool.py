@@ -17,10 +17,14 @@ class DecodePool:
     specification, and touches every member.
     """
 
-    __slots__ = ("_leave_steps", "_leaving", "_members", "_waking", "block_size", "context", "growing", "last_step_at", "steps")
+    __slots__ = ("_leave_steps", "_leaving", "_members", "_waking", "block_size", "context", "growing", "last_step_at", "size", "steps", "version")
 
     def __init__(self, block_size: int) -> None:
         self.block_size = block_size
+        self.size = 0
+        """Members."""
+        self.version = 0
+        """Changes whenever the members do."""
         self.steps = 0
         self.context = 0
         """Sum of the KV lengths after the next step (tokens): what the next step reads."""
@@ -31,9 +35,6 @@ class DecodePool:
         self._leaving: dict[int, list[Request]] = {}
         self._leave_steps: list[int] = []
         self._waking: dict[int, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._members)
 
     def __iter__(self) -> Iterator[Request]:
         return iter(self._members)
@@ -51,6 +52,8 @@ class DecodePool:
         steps, kv = self.steps, request._kv
         last = steps + request._output_tokens - request._generated
         self._members[request] = last
+        self.size += 1
+        self.version += 1
         if last in self._leaving:
             self._leaving[last].append(request)
         else:
@@ -75,7 +78,7 @@ class DecodePool:
     def step(self, at: float, steps: int = 1) -> None:
         """All members gained ``steps`` tokens, the latest at time ``at``."""
         self.steps += steps
-        self.context += steps * len(self._members)
+        self.context += steps * self.size
         self.last_step_at = at
         if self._waking:
             self._wake()
@@ -109,6 +112,8 @@ class DecodePool:
         request._kv += steps
         request._generated += steps
         request._counter = STILL
+        self.size -= 1
+        self.version += 1
         kv = request._kv
         self.context -= kv + 1
         held = max(request._blocks, -(-kv // size))

@@ -17,6 +17,9 @@ REQUEST = ("request", "admitted_at", "first_token_at", "finished_at", "generated
 SPAN = ("request", "prefill_iteration", "first_step", "last_step")
 FINISHED, REJECTED, UNFINISHED, NOT_ARRIVED = range(4)
 
+Entry = tuple[float, int, int, int, int, float, int, int, int, int, int, int, int, int, float]
+"""Values in the order of ``ENTRY``."""
+
 Column = NDArray[np.float64]
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from costmodel import BatchShape, CostModel
+from costmodel import BatchShape
 from sim.batch import Batch
 from sim.history import History
+from sim.machine import Machine
 from sim.plain import PlainPool
 from sim.pool import DecodePool
 from sim.queues import ArrivalQueue, PriorityQueue, WaitingQueue
-from sim.recorder import FINISHED, Recorder
+from sim.recorder import FINISHED, Entry, Recorder
 from sim.request import Phase, Request
 
 if TYPE_CHECKING:
@@ -22,27 +23,17 @@ if TYPE_CHECKING:
 class Server:
     """One replica of the model: its clock, cache and requests. Schedulers read it and must not change it."""
 
-    def __init__(
-        self,
-        number: int,
-        scheduler: Scheduler,
-        cost_model: CostModel,
-        kv_blocks: int,
-        block_size: int,
-        pivot: tuple[int, float] | None = None,
-        plain: bool = False,
-    ) -> None:
+    def __init__(self, number: int, scheduler: Scheduler, machine: Machine, plain: bool = False) -> None:
         self.number = number
-        self.cost_model = cost_model
-        self.total_blocks = kv_blocks
-        self.block_size = block_size
-        self.pivot = pivot
-        """Pivot forward size (tokens) and its iteration time (seconds), where the profile has them."""
+        self.machine = machine
+        self.cost_model = machine.cost_model
+        self.total_blocks = machine.kv_blocks
+        self.block_size = block_size = machine.block_size
         self.now = 0.0
-        self.free_blocks = kv_blocks
+        self.free_blocks = machine.kv_blocks
         self.kv_tokens = 0
         """Tokens in the device's cache."""
-        self.decode_line = getattr(cost_model, "decode_line", None)
+        self.decode_line = getattr(machine.cost_model, "decode_line", None)
         """Iteration time of n decodes as (fixed, slope) in their context, where the cost model offers it."""
         self.history = History()
         self.pool: DecodePool | PlainPool = PlainPool(block_size) if plain else DecodePool(block_size)
@@ -77,22 +68,27 @@ class Server:
     @property
     def decoding_count(self) -> int:
         """How many requests decode."""
-        return len(self.pool) + len(self.paused)
+        return self.pool.size + len(self.paused)
 
     @property
     def running(self) -> list[Request]:
         """All requests with cache on the device, in order of arrival."""
-        return sorted(chain(self.pool, self.paused, self.prefilling), key=lambda request: request.id)
+        return sorted(self.running_requests, key=lambda request: request.id)
+
+    @property
+    def running_requests(self) -> Iterator[Request]:
+        """All requests with cache on the device, in no particular order."""
+        return chain(self.pool, self.paused, self.prefilling)
 
     @property
     def running_count(self) -> int:
         """How many requests have cache on the device."""
-        return len(self.pool) + len(self.paused) + len(self.prefilling)
+        return self.pool.size + len(self.paused) + len(self.prefilling)
 
     @property
     def idle(self) -> bool:
         """Whether no request is here."""
-        return not (self.pool or self.waiting or self.prefilling or self.paused or self.swapped)
+        return not (self.pool.size or self.waiting or self.prefilling or self.paused or self.swapped)
 
     @property
     def first_unfinished(self) -> Request | None:
@@ -106,6 +102,11 @@ class Server:
     def blocks_for(self, tokens: int) -> int:
         """Blocks that hold ``tokens`` tokens."""
         return -(-tokens // self.block_size)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody could use what a finished request frees."""
+        return bool(self.waiting or self.swapped)
 
     def prepare(self) -> None:
         """Brings the waiting queue up to date before a decision."""
@@ -142,7 +143,7 @@ class Server:
             self.kv_tokens += decodes
         return BatchShape(prefill_tokens, decodes, context, pairs, decodes + len(batch.prefills), swapped)
 
-    def entry(self, batch: Batch, shape: BatchShape, seconds: float) -> tuple[float, ...]:
+    def entry(self, batch: Batch, shape: BatchShape, seconds: float) -> Entry:
         """What is written down of the iteration that starts: the recorder's ``ENTRY``, with the blocks free now."""
         return (
             self.now, 1, shape.prefill_tokens, shape.decode_tokens, shape.context_tokens, shape.attention_pairs, shape.sequences,
@@ -288,5 +289,7 @@ class Server:
         self.free_blocks += request._blocks
         self.kv_tokens -= request._kv
         request.phase = Phase.FINISHED
+        self.history.finished += 1
+        self.history.output_tokens += request._generated
         self.recorder.span(request, self.pool.steps)
         self.recorder.request(request, self.now, FINISHED)

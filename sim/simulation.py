@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
 from time import perf_counter, process_time
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from simpy import Event
 
-from costmodel import CostModel
 from sim.clock import ARRIVAL, Clock
 from sim.engine import Engine, Watch
+from sim.machine import Machine
 from sim.predictor import Predictor, unknown
-from sim.recorder import NOT_ARRIVED, UNFINISHED, REQUEST
+from sim.recorder import NOT_ARRIVED, REQUEST, UNFINISHED
 from sim.registry import scheduler as resolve
 from sim.request import Request
+from sim.result import RunResult
 from sim.router import RoundRobin, Router
 from sim.scheduler import Scheduler
 from sim.server import Server
-from sim.tables import iteration_table, rejections, request_table, span_table
+from sim.tables import result_of
 from traces import Trace
 from traces.errors import SlosimError
 from traces.rng import stream
-from traces.types import SLO
 
 Progress = Callable[[int, int, float], None]
 """Called now and then with requests done, requests in all, and the simulated time (seconds)."""
@@ -38,7 +37,7 @@ def simulate(
     *,
     kv_blocks: int | None = None,
     block_size: int | None = None,
-    predictor: Predictor = unknown,
+    predictor: Predictor | None = None,
     seed: int = 0,
     replicas: int = 1,
     router: Router | None = None,
@@ -49,7 +48,7 @@ def simulate(
     progress: Progress | None = None,
     coast: bool = True,
     plain: bool = False,
-) -> Any:
+) -> RunResult:
     """Serves ``trace`` with ``scheduler`` on a machine described by ``profile``; the same inputs give the same story.
 
     ``profile`` is a profile or a bare cost model (then ``kv_blocks`` must be given); ``horizon`` stops the clock
@@ -59,67 +58,25 @@ def simulate(
     """
     machine = Machine.of(profile, kv_blocks, block_size)
     policy = resolve(scheduler)
+    predictor = predictor or getattr(policy, "predictor", unknown)
     if horizon is not None and not horizon > 0:
         raise SlosimError(f"the horizon must be a positive number of seconds, not {horizon}")
     clock = Clock()
-    servers = [machine.server(number, policy, plain) for number in range(replicas)]
+    servers = [Server(number, policy, machine, plain) for number in range(replicas)]
     engine = Engine(clock, servers, watch, coast and not plain, charge_scheduling)
     arrivals = Arrivals(trace, predictor(trace.output_tokens, stream(seed, "predictor")), engine, router or RoundRobin(), progress)
     clock.process(arrivals.process())
     began, cpu = perf_counter(), process_time()
     engine.run(horizon)
+    wall, cpu = perf_counter() - began, process_time() - cpu
+    arrivals.close()
     about = {
         "scheduler": repr(policy), "profile": machine.name, "profile_digest": machine.digest, "kv_blocks": machine.kv_blocks,
         "block_size": machine.block_size, "predictor": repr(predictor), "seed": seed, "replicas": replicas,
         "router": repr(arrivals.router), "horizon": horizon, "warmup": warmup, "trace": trace.name, "trace_digest": trace.digest,
-        "wall_seconds": perf_counter() - began, "cpu_seconds": process_time() - cpu,
+        "wall_seconds": wall, "cpu_seconds": cpu,
     }  # fmt: skip
-    arrivals.close(clock.now)
-    from types import SimpleNamespace
-
-    it, places = iteration_table(servers)
-    return SimpleNamespace(requests=request_table(trace, servers), iterations=it, spans=span_table(servers, places), about=about, rejections=rejections(servers))
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a simulation needs to know of the hardware: a cost model, a cache, and facts for the metrics."""
-
-    cost_model: CostModel
-    kv_blocks: int
-    block_size: int
-    pivot: tuple[int, float] | None = None
-    profile: Any = None
-
-    @staticmethod
-    def of(profile: Any, kv_blocks: int | None, block_size: int | None) -> Machine:
-        """Of a profile, or of a bare cost model whose cache size is then given."""
-        size = 16 if block_size is None else block_size
-        if size < 1:
-            raise SlosimError(f"block_size must be at least 1 token, not {size}")
-        model = getattr(profile, "cost_model", profile)
-        if not callable(getattr(model, "iteration_time", None)):
-            raise SlosimError(f"{profile!r} is neither a profile nor a cost model: it has no iteration_time(shape)")
-        if kv_blocks is None:
-            if model is profile:
-                raise SlosimError("a bare cost model does not say how large the cache is: give kv_blocks")
-            kv_blocks = int(profile.kv_blocks(size))
-        if kv_blocks < 1:
-            raise SlosimError(f"kv_blocks must be at least 1, not {kv_blocks}")
-        pivot = getattr(profile, "pivot", None)
-        return Machine(model, kv_blocks, size, None if pivot is None else (pivot.forward_size, pivot.time), None if model is profile else profile)
-
-    @property
-    def name(self) -> str:
-        return repr(self.cost_model) if self.profile is None else self.profile.name
-
-    @property
-    def digest(self) -> str:
-        return "" if self.profile is None else self.profile.digest
-
-    def server(self, number: int, policy: Scheduler, plain: bool) -> Server:
-        """A replica of this machine."""
-        return Server(number, policy, self.cost_model, self.kv_blocks, self.block_size, self.pivot, plain)
+    return result_of(trace, servers, machine, about)
 
 
 class Arrivals:
@@ -176,7 +133,7 @@ class Arrivals:
             done = sum(len(server.recorder.requests) // len(REQUEST) for server in self.engine.servers)
             self.progress(done, len(self.trace), self.engine.clock.now)
 
-    def close(self, now: float) -> None:
+    def close(self) -> None:
         """Writes down what the horizon cut off."""
         for server in self.engine.servers:
             for request in server.everyone():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.machine import Machine
 from sim.recorder import REQUEST, SPAN
+from sim.result import RunResult
 from sim.server import Server
 from traces import Trace
 
@@ -18,6 +20,20 @@ WHOLE = (
     "prefill_tokens", "decode_tokens", "context_tokens", "sequences", "swapped_tokens", "kv_tokens", "waiting",
     "running", "swapped", "preempted", "free_blocks", "free_blocks_end",
 )  # fmt: skip
+
+
+def result_of(trace: Trace, servers: Sequence[Server], machine: Machine, about: Mapping[str, Any]) -> RunResult:
+    """The result of a run."""
+    iterations, places = iteration_table(servers)
+    return RunResult(
+        requests=request_table(trace, servers),
+        iterations=iterations,
+        spans=span_table(servers, places),
+        capacity=machine.capacity(len(servers)),
+        applications=trace.applications,
+        rejections=rejections(servers),
+        about=about,
+    )
 
 
 def request_table(trace: Trace, servers: Sequence[Server]) -> Table:

@@ -1,0 +1,104 @@
+"""Oracle: a policy that is told the truth about output lengths, and plans the cache with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import inf
+from typing import ClassVar
+
+from costmodel import BatchShape
+from sim.batch import Batch
+from sim.errors import SchedulerError
+from sim.predictor import Perfect, Predictor
+from sim.request import Request
+from sim.scheduler import Scheduler
+from sim.schedulers.budget import inverse
+from sim.server import Server
+
+
+@dataclass(frozen=True)
+class Oracle(Scheduler):
+    """Greedy and clairvoyant: never preempts, never makes a decode late, serves who can still be on time first.
+
+    The paper's Oracle searched for the execution order with the highest goodput (stated); how is not known. This one
+    (this project's own) admits a request only if the cache holds all running ones to their true ends, cuts chunks so that
+    the calibrated iteration time meets the tightest between-token SLO, and orders by deadline those that can still make
+    theirs, then the others by the cache that they hold per output token. It is an upper reference, not a bound.
+    """
+
+    predictor: ClassVar[Predictor] = Perfect()
+    candidates: int = 64
+    """Waiting requests considered for one batch."""
+    largest_budget: float = 4.0
+    """Forward size in pivots when no decode limits it."""
+
+    def schedule(self, server: Server) -> Batch:
+        batch = server.new_batch(self._budget(server))
+        batch.decode_all()
+        for request in server.prefilling:
+            batch.prefill(request)
+        if server.waiting and batch.tokens_left and batch.blocks_left:
+            self._admit(server, batch)
+        batch.hold()
+        return batch
+
+    def _budget(self, server: Server) -> int:
+        """Tokens that keep the tightest running decode on time; at least one beyond the decodes, so that work goes on."""
+        pivot = server.machine.pivot_of("measured")
+        tightest = min((request.slo.tbt for request in server.decoding), default=inf)
+        most = max(server.decoding_count + 1, int(self.largest_budget * pivot[0]))
+        if tightest == inf:
+            return most
+        return min(most, max(server.decoding_count + 1, inverse(pivot)(server, tightest)))
+
+    def _admit(self, server: Server, batch: Batch) -> None:
+        plan = Plan(server)
+        waiting = [request for request, _ in zip(server.waiting, range(self.candidates), strict=False)]
+        for request in sorted(waiting, key=lambda request: self._order(server, request)):
+            if not batch.tokens_left:
+                break
+            if plan.holds(request) and batch.admit(request):
+                plan.add(request)
+
+    def _order(self, server: Server, request: Request) -> tuple[bool, float, int]:
+        """On time first, by deadline; then by the mean cache held per output token."""
+        pool = server.pool
+        shape = BatchShape(request.known_tokens, pool.size, pool.context, request.known_tokens**2 / 2, pool.size + 1)
+        deadline = min(request.arrived_at + request.slo.ttft, request.arrived_at + request.slo.jct)
+        late = server.now + server.cost_model.iteration_time(shape) > deadline
+        return late, request.known_tokens + outputs_left(request) / 2 if late else deadline, request.id
+
+
+class Plan:
+    """How many blocks all admitted requests will need at every step to come, if each decodes in every iteration."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.ends = [self._end(request) for request in server.running]
+
+    def _end(self, request: Request) -> tuple[int, int]:
+        """Steps to its end and the tokens that it then holds."""
+        left = outputs_left(request)
+        return left, request.known_tokens + left - 1
+
+    def holds(self, request: Request) -> bool:
+        """Whether the cache holds everyone to the end with ``request`` among them."""
+        ends = sorted([*self.ends, self._end(request)], reverse=True)
+        return all(self._blocks(ends[: n + 1], ends[n][0]) <= self.server.total_blocks for n in range(len(ends)))
+
+    def _blocks(self, alive: Iterable[tuple[int, int]], step: int) -> int:
+        """Blocks at ``step`` of those who live so long."""
+        size = self.server.block_size
+        return sum(-(-(final - (steps - step)) // size) for steps, final in alive)
+
+    def add(self, request: Request) -> None:
+        """Admits a request to the plan."""
+        self.ends.append(self._end(request))
+
+
+def outputs_left(request: Request) -> int:
+    """Output tokens still to come, by the prediction."""
+    if request.predicted_output is None:
+        raise SchedulerError("Oracle needs to be told output lengths: use the predictor 'perfect' (the default for it)")
+    return max(1, int(request.predicted_output) - request.generated)
