@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from heapq import heappop, heappush
-from itertools import chain
+from heapq import heappop, heappush, merge
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -16,6 +15,9 @@ from sim.request import Request
 
 class WaitingQueue(Protocol):
     """Requests that wait, in the order in which a scheduler should consider them."""
+
+    version: int
+    """Changes whenever the members or their order do."""
 
     def add(self, request: Request) -> None: ...
     def put_back(self, request: Request) -> None: ...
@@ -28,18 +30,22 @@ class ArrivalQueue:
     """Order of arrival, but for preempted requests, which return to the front."""
 
     def __init__(self) -> None:
+        self.version = 0
         self._queue: deque[Request] = deque()
 
     def add(self, request: Request) -> None:
         """Takes a new request, at the back."""
+        self.version += 1
         self._queue.append(request)
 
     def put_back(self, request: Request) -> None:
         """Takes a preempted request, at the front, as the real engines do."""
+        self.version += 1
         self._queue.appendleft(request)
 
     def remove(self, request: Request) -> None:
         """Gives a request up; constant time at the head."""
+        self.version += 1
         if self._queue[0] is request:
             self._queue.popleft()
         else:
@@ -59,6 +65,7 @@ class PriorityQueue:
     """
 
     def __init__(self, priority: Callable[[Request], Any], deadline: Callable[[Request], float]) -> None:
+        self.version = 0
         self._priority = priority
         self._deadline = deadline
         self.fresh: SortedKeyList = SortedKeyList(key=attrgetter("_key"))
@@ -68,6 +75,7 @@ class PriorityQueue:
 
     def add(self, request: Request) -> None:
         """Takes a request in O(log n)."""
+        self.version += 1
         request._key = (self._priority(request), request.id)
         deadline = self._deadline(request)
         self._waiting_until[request] = deadline
@@ -81,6 +89,7 @@ class PriorityQueue:
 
     def remove(self, request: Request) -> None:
         """Gives a request up in O(log n)."""
+        self.version += 1
         del self._waiting_until[request]
         (self.fresh if request in self.fresh else self.overdue).remove(request)
 
@@ -89,11 +98,13 @@ class PriorityQueue:
         while self._deadlines and self._deadlines[0][0] < now:
             deadline, _, request = heappop(self._deadlines)
             if self._waiting_until.get(request) == deadline and request in self.fresh:
+                self.version += 1
                 self.fresh.remove(request)
                 self.overdue.add(request)
 
     def reorder(self) -> None:
         """Asks every priority anew: O(n log n)."""
+        self.version += 1
         for part in (self.fresh, self.overdue):
             members = list(part)
             part.clear()
@@ -105,6 +116,4 @@ class PriorityQueue:
         return len(self._waiting_until)
 
     def __iter__(self) -> Iterator[Request]:
-        if not self.overdue:
-            return iter(self.fresh)
-        return iter(sorted(chain(self.overdue, self.fresh), key=attrgetter("_key")))
+        return iter(self.fresh) if not self.overdue else merge(self.overdue, self.fresh, key=attrgetter("_key"))

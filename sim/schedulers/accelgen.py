@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from math import inf, log
 from typing import Any, Literal
 
 from sim.batch import Batch
+from sim.queues import PriorityQueue
 from sim.request import Request
 from sim.scheduler import Scheduler
 from sim.schedulers.budget import Budget, equation_6, inverse, static
@@ -74,6 +76,7 @@ class BoundAccelGen(Scheduler):
     def __init__(self, policy: AccelGen, server: Server) -> None:
         self.policy = policy
         self.server = server
+        self._head: tuple[int, list[tuple[int, Request]], int] = (-1, [], 0)
         self._range: tuple[int, tuple[float, float]] = (-1, (inf, 0.0))
 
     def __repr__(self) -> str:
@@ -135,6 +138,18 @@ class BoundAccelGen(Scheduler):
         if self.policy.token_budget == "eq6":
             batch.hold()
         return batch
+
+    def head(self) -> tuple[list[tuple[int, Request]], int]:
+        """The first waiting requests with the blocks that each needs to start, and the least of these needs; the late
+        and the others apart. Kept until the queue changes."""
+        waiting = self.server.waiting
+        if self._head[0] != waiting.version:
+            lines = (waiting.overdue, waiting.fresh) if isinstance(waiting, PriorityQueue) else (waiting,)
+            requests = [request for line in lines for request in islice(line, self.policy.candidates)]
+            whole = self.policy.admission == "prompt"
+            needs = [(self.server.blocks_for(request.known_tokens) if whole else 1, request) for request in requests]
+            self._head = waiting.version, needs, min((blocks for blocks, _ in needs), default=1 << 62)
+        return self._head[1:]
 
     def decode_slos(self) -> tuple[float, float]:
         """Tightest and loosest between-token SLO of the pool; the loosest is infinite if a member has none or a

@@ -31,6 +31,7 @@ class Filling:
         self.server = server
         self.slack = bound.slack()
         self.tightest = inf
+        self._budgets: dict[float, int] = {}
         self.batch = server.new_batch(1 << 62, int(self.policy.watermark * server.total_blocks))
         self.limit = self.policy.urgency * self.slack.longest if self.policy.slo_ordering else -inf
         self.started = sorted(self._candidates(server.prefilling), key=self._order)
@@ -45,8 +46,13 @@ class Filling:
 
     def _room(self, request: Request) -> int:
         """Tokens that the batch may still take if ``request`` is a member: the tightest member sets the budget."""
-        tightest = min(self.tightest, self._slo(request))
-        return self.bound.budget(self.server, tightest) - self.batch.tokens
+        return self._budget(min(self.tightest, self._slo(request))) - self.batch.tokens
+
+    def _budget(self, tightest: float) -> int:
+        budget = self._budgets.get(tightest)
+        if budget is None:
+            budget = self._budgets[tightest] = self.bound.budget(self.server, tightest)
+        return budget
 
     def _slo(self, request: Request) -> float:
         """The request's say in the budget: none if it is a prompt whose SLO is broken already."""
@@ -80,7 +86,7 @@ class Filling:
         server, batch, policy = self.server, self.batch, self.policy
         tightest, loosest = self.bound.decode_slos()
         alike = not server.paused and server.pool.last_step_at == server.now and loosest < inf
-        room = self.bound.budget(server, tightest)
+        room = self._budget(tightest)
         if policy.slo_ordering and alike and loosest - self.slack.longest <= self.limit and server.pool.size <= room:
             self._free(server.pool.blocks_needed)
             batch.tokens_left = room
@@ -154,19 +160,15 @@ class Filling:
     def _fill(self) -> None:
         """Windows of alike remaining time, one after the other, until GPU or cache is full."""
         queue = self._others()
-        first = 0
-        while first < len(queue) and self.batch.tokens < self.bound.budget(self.server, self.tightest):
-            head = queue[first].remaining
-            last = first + 1
-            while last < len(queue) and queue[last].remaining <= head + self.policy.gamma:
-                last += 1
-            window = [candidate.request for candidate in queue[first:last]]
-            if self.policy.multi_resource:
+        while queue and self.batch.tokens < self._budget(self.tightest):
+            reach = queue[0].remaining + self.policy.gamma
+            number = next((n for n, candidate in enumerate(queue) if candidate.remaining > reach), len(queue))
+            window, queue = [candidate.request for candidate in queue[:number]], queue[number:]
+            if self.policy.multi_resource and number > 1:
                 self._by_distance(window)
             else:
                 for request in window:
                     self._offer(request)
-            first = last
 
     def _unlock(self) -> None:
         """Nobody could move for lack of memory: vLLM's mechanism makes room for the one of least remaining time."""
@@ -187,11 +189,17 @@ class Filling:
                 self._offer(request)
         placed = {**batch.prefills, **batch.decodes, **batch.preempted}
         decodes = [] if batch.everyone else self.decodes
-        running = [candidate for candidate in [*decodes, *self.started] if candidate.request not in placed]
-        waiting: list[Candidate] = []
-        if batch.blocks_left > batch.watermark and not batch.preempted:  # like vLLM, none in a step that preempted
-            waiting = [candidate for candidate in self._candidates(self._head()) if candidate.request not in placed]
-        return sorted([*running, *waiting], key=self._order)
+        others = [candidate for candidate in [*decodes, *self.started] if candidate.request not in placed]
+        others += self._candidates(self._newcomers())
+        return sorted(others, key=self._order) if len(others) > 1 else others
+
+    def _newcomers(self) -> Iterator[Request]:
+        """Waiting requests that the cache has room for; like vLLM, none in a step that preempted."""
+        room = self.batch.blocks_left - self.batch.watermark
+        head, least = self.bound.head()
+        if least > room or self.batch.preempted:
+            return iter(())
+        return (request for blocks, request in head if blocks <= room and request not in self.batch.prefills)
 
     def _order(self, candidate: Candidate) -> tuple[float, int]:
         return (candidate.remaining if self.policy.slo_ordering else 0.0, candidate.request.id)
@@ -203,18 +211,25 @@ class Filling:
 
     def _by_distance(self, window: list[Request]) -> None:
         """Repeatedly whoever comes nearest to what is available: argmin of (A_c - D_c)^2 + (A_m - D_m)^2."""
-        decodes = [request for request in window if request.phase is Phase.DECODING]
-        growing = [request for request in decodes if self.batch.growth(request)]
-        still = [request for request in decodes if not self.batch.growth(request)]
-        prompts = [request for request in window if request.phase is not Phase.DECODING]
-        while prompts or growing or still:
-            lines = [prompts, growing[:1], still[:1]]  # decodes of a kind have the same demand: the first stands for all
-            best = min(((self._distance(request), n) for n, request in enumerate(sum(lines, []))), default=(inf, 0))
-            if best[0] == inf:
+        while window:
+            distances = [self._distance(request) for request in self._distinct(window)]
+            nearest = min(distances, default=inf)
+            if nearest == inf:
                 return
-            request = sum(lines, [])[best[1]]
-            next(line for line in (prompts, growing, still) if request in line).remove(request)
-            self._offer(request)
+            chosen = self._distinct(window)[distances.index(nearest)]
+            window.remove(chosen)
+            self._offer(chosen)
+
+    def _distinct(self, window: list[Request]) -> list[Request]:
+        """The window with only the first of the decodes that need a block, and of those that do not: their demands are equal."""
+        seen: set[int] = set()
+        distinct = []
+        for request in window:
+            kind = self.batch.growth(request) if request.phase is Phase.DECODING else -1
+            if kind < 0 or kind not in seen:
+                distinct.append(request)
+            seen.add(kind)
+        return distinct
 
     def _distance(self, request: Request) -> float:
         """How far a request's demand is from the available tokens and cache; infinite if it cannot be met."""
@@ -230,7 +245,7 @@ class Filling:
             blocks = batch.shortage(request, tokens)
         if tokens < 1 or tokens > room or blocks > batch.blocks_left:
             return inf
-        free = self.bound.budget(self.server, self.tightest) - batch.tokens
+        free = self._budget(self.tightest) - batch.tokens
         if self.policy.normalized:
             return ((free - tokens) / max(free, 1)) ** 2 + ((cache - blocks * size) / max(cache, 1)) ** 2
         return float((free - tokens) ** 2 + (cache - blocks * size) ** 2)
@@ -244,13 +259,6 @@ class Filling:
         """Waiting requests whose SLO is not broken yet, by remaining time."""
         waiting = self.server.waiting
         return iter(waiting.fresh) if isinstance(waiting, PriorityQueue) else iter(())
-
-    def _head(self) -> Iterator[Request]:
-        """The first of the waiting requests."""
-        waiting, number = self.server.waiting, self.policy.candidates
-        if not isinstance(waiting, PriorityQueue):
-            return islice(iter(waiting), number)
-        return (request for line in (waiting.overdue, waiting.fresh) for request in islice(line, number))
 
     def _may_start(self, request: Request) -> bool:
         """Whether the cache and ERA let a newcomer in."""
