@@ -1,0 +1,149 @@
+"""The table of a comparison: metrics down, policies across, each with its ratio to a baseline.
+
+Ratios say how many times better a policy is than the baseline: goodput divides by the baseline's, a latency divides the
+baseline's, as the papers report them. Shares differ in percentage points. The best of a row is marked.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from experiments.table_rows import OF_APPLICATIONS, SECTIONS, Metric, beside, best_of, said
+from traces.errors import SlosimError
+
+Summary = Mapping[str, float]
+
+
+class Cell(NamedTuple):
+    """A value, its relation to the baseline, and how it stands."""
+
+    value: str
+    ratio: str = ""
+    better: bool | None = None
+    """Than the baseline; None where that cannot be said."""
+    best: bool = False
+    """Of its row."""
+
+
+class Row(NamedTuple):
+    """One metric of all policies."""
+
+    label: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table ready to be shown: sections of rows, one cell per policy."""
+
+    policies: tuple[str, ...]
+    baseline: str
+    sections: Mapping[str, tuple[Row, ...]]
+
+    @classmethod
+    def of(
+        cls,
+        summaries: Mapping[str, Summary],
+        baseline: str | None = None,
+        sections: Mapping[str, Sequence[Metric]] = SECTIONS,
+    ) -> Comparison:
+        """Of the metrics of each policy; the first is the baseline unless said. Rows that say nothing are left out."""
+        policies = tuple(summaries)
+        if not policies:
+            raise SlosimError("there is nothing to compare: name at least one policy")
+        named = policies[0] if baseline is None else baseline
+        if named not in summaries:
+            close = difflib.get_close_matches(named, policies, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(policies)}"
+            raise SlosimError(f"baseline {named!r} is not among the compared policies; {hint}")
+        rows = {title: tuple(_rows(metrics, summaries, named)) for title, metrics in sections.items()}
+        return cls(policies, named, {title: found for title, found in rows.items() if found})
+
+    @classmethod
+    def of_groups(cls, groups: Mapping[str, Mapping[str, Summary]], baseline: str | None = None) -> Comparison:
+        """Of each policy's metrics by application (or SLO class): a section for each, those of the first policy."""
+        flat = {
+            policy: {f"{group}/{key}": value for group, summary in table.items() for key, value in summary.items()}
+            for policy, table in groups.items()
+        }
+        sections = {
+            group or "no application": [metric._replace(key=f"{group}/{metric.key}") for metric in OF_APPLICATIONS]
+            for group in next(iter(groups.values()), {})
+        }
+        return cls.of(flat, baseline, sections)
+
+    def tables(self, width: int = 110) -> Iterator[Table]:
+        """For rich: one table, or several if the policies do not fit into so many characters beside each other."""
+        console, number = Console(width=1000), len(self.policies)
+        fits = (most for most in range(number, 1, -1) if console.measure(self._table(range(most))).maximum <= width)
+        at_once = next(fits, 1)
+        for first in range(0, number, at_once):
+            yield self._table(range(first, min(first + at_once, number)))
+
+    def text(self, width: int = 110) -> str:
+        """As plain text."""
+        console = Console(file=StringIO(), width=width, color_system=None)
+        with console.capture() as captured:
+            for table in self.tables(width):
+                console.print(table)
+        return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+
+    def markdown(self) -> str:
+        """As a Markdown table; the best of a row is bold."""
+        lines = [f"| | {' | '.join(self.policies)} |", "|---|" + "---:|" * len(self.policies)]
+        for title, rows in self.sections.items():
+            lines.append(f"| **{title}** |" + " |" * len(self.policies))
+            lines += [f"| {row.label} | {' | '.join(_marked(cell) for cell in row.cells)} |" for row in rows]
+        return "\n".join([*lines, "", _footnote(self.baseline)]) + "\n"
+
+    def _table(self, columns: range) -> Table:
+        table = Table(
+            box=None, pad_edge=False, padding=(0, 1), caption=_footnote(self.baseline), caption_justify="left"
+        )
+        table.add_column("", no_wrap=True)
+        for column in columns:
+            table.add_column(self.policies[column], justify="right", header_style="bold", no_wrap=True, min_width=10)
+            table.add_column("", justify="right", no_wrap=True)
+        for title, rows in self.sections.items():
+            table.add_row(Text(title, "bold"))
+            for row in rows:
+                cells = [text for column in columns for text in _shown(row.cells[column])]
+                table.add_row(f"  {row.label}", *cells)
+        return table
+
+
+def _rows(metrics: Sequence[Metric], summaries: Mapping[str, Summary], baseline: str) -> Iterator[Row]:
+    for metric in metrics:
+        values = {name: metric.scale * float(one.get(metric.key, math.nan)) for name, one in summaries.items()}
+        known = [value for value in values.values() if math.isfinite(value)]
+        if known:
+            best, reference = best_of(metric.kind, known), values[baseline]
+            others = {name: beside(metric.kind, value, reference) for name, value in values.items() if name != baseline}
+            cells = (
+                Cell(said(metric.kind, value), *others.get(name, ("", None)), value == best)
+                for name, value in values.items()
+            )
+            yield Row(metric.label, tuple(cells))
+
+
+def _shown(cell: Cell) -> tuple[Text, Text]:
+    colour = {True: "green", False: "red", None: ""}[cell.better]
+    return Text(cell.value, "bold" if cell.best else ""), Text(cell.ratio, colour)
+
+
+def _marked(cell: Cell) -> str:
+    value = f"**{cell.value}**" if cell.best else cell.value
+    return f"{value} ({cell.ratio})" if cell.ratio else value
+
+
+def _footnote(baseline: str) -> str:
+    return f"x: times better than {baseline} (latencies: shorter); pp: percentage points"
