@@ -27,6 +27,7 @@ class Batch:
         "blocks_left",
         "decodes",
         "everyone",
+        "head_of_line",
         "holds",
         "least_free",
         "paused",
@@ -52,6 +53,7 @@ class Batch:
         """Whether all decoding requests run, but for ``paused``."""
         self.least_free = 0
         self.holds = False
+        self.head_of_line = False
         self.prefills: dict[Request, int] = {}
         """Prompt chunks, in tokens."""
         self.admitted: dict[Request, int] = {}
@@ -239,10 +241,14 @@ class Batch:
         """Whether it may be repeated without asking: it holds, and every decoding request runs and nothing else."""
         return self.holds and self.everyone and not (self.prefills or self.paused or self.changes)
 
-    def hold(self) -> None:
-        """Promises that, if this batch only decodes, the next decisions are the same until something arrives,
-        finishes, or memory runs short. The engine then need not ask; ``check_scheduler`` tests the promise."""
+    def hold(self, head_of_line: bool = False) -> None:
+        """Promises that, if this batch only decodes, the next decisions are the same until something arrives, memory
+        runs short, or a request finishes while others wait. The engine then need not ask; ``check_scheduler`` tests it.
+
+        ``head_of_line``: the first waiting request blocks all others, so arrivals behind it change nothing either.
+        """
         self.holds = True
+        self.head_of_line = head_of_line
 
     def _take(self, tokens: int, blocks: int) -> None:
         self.tokens += tokens

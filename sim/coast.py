@@ -52,7 +52,7 @@ def _stretch(server: Server, pool: DecodePool, line: tuple[float, float], spare:
     if steps:
         recorder.entries.extend((
             server.now, steps, 0, number, pool.context, 0.0, number, 0, server.kv_tokens + number,
-            len(server.waiting), server.running_count, len(server.swapped), 0, free, 0.0,
+            server.waiting.size, server.running_count, len(server.swapped), 0, free, 0.0,
         ))  # fmt: skip
         server.now = now
         server.free_blocks = free

@@ -140,7 +140,7 @@ class Engine:
 
     def _skip(self, server: Server, batch: Batch) -> bool:
         """Passes the iterations in which nothing can happen; returns whether the next repeats ``batch``, too."""
-        if server.arrived or not server.pool.size:
+        if not server.pool.size or server.arrived and (not batch.head_of_line or server.waiting.size == server.arrived):
             return False
         again = coast(server, batch, self.clock.peek())
         if server.now > self.clock.now:

@@ -6,7 +6,7 @@ from __future__ import annotations
 class History:
     """Running figures of one server. ``None`` stands for "nothing seen yet"."""
 
-    __slots__ = ("_chunk_tokens", "_chunks", "_first_arrival", "arrivals", "iterations", "last_arrival", "longest_iteration", "output_tokens", "preemptions", "finished", "seconds")
+    __slots__ = ("_chunk_tokens", "_chunks", "first_arrival", "arrivals", "iterations", "last_arrival", "longest_iteration", "output_tokens", "preemptions", "finished", "seconds")
 
     def __init__(self) -> None:
         self.longest_iteration = 0.0
@@ -18,8 +18,8 @@ class History:
         """Output tokens of the requests that finished."""
         self.preemptions = 0
         self.arrivals = 0
+        self.first_arrival = 0.0
         self.last_arrival = 0.0
-        self._first_arrival = 0.0
         self._chunks = 0
         self._chunk_tokens = 0
 
@@ -41,15 +41,8 @@ class History:
     @property
     def arrival_rate(self) -> float | None:
         """Requests per second since the first arrival."""
-        span = self.last_arrival - self._first_arrival
+        span = self.last_arrival - self.first_arrival
         return (self.arrivals - 1) / span if span > 0 else None
-
-    def arrival(self, at: float) -> None:
-        """A request came."""
-        if not self.arrivals:
-            self._first_arrival = at
-        self.arrivals += 1
-        self.last_arrival = at
 
     def chunk(self, tokens: int) -> None:
         """A prompt chunk was computed."""

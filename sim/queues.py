@@ -18,6 +18,8 @@ class WaitingQueue(Protocol):
 
     version: int
     """Changes whenever the members or their order do."""
+    size: int
+    """Members."""
 
     def add(self, request: Request) -> None: ...
     def put_back(self, request: Request) -> None: ...
@@ -31,28 +33,32 @@ class ArrivalQueue:
 
     def __init__(self) -> None:
         self.version = 0
+        self.size = 0
         self._queue: deque[Request] = deque()
 
     def add(self, request: Request) -> None:
         """Takes a new request, at the back."""
         self.version += 1
+        self.size += 1
         self._queue.append(request)
 
     def put_back(self, request: Request) -> None:
         """Takes a preempted request, at the front, as the real engines do."""
         self.version += 1
+        self.size += 1
         self._queue.appendleft(request)
 
     def remove(self, request: Request) -> None:
         """Gives a request up; constant time at the head."""
         self.version += 1
+        self.size -= 1
         if self._queue[0] is request:
             self._queue.popleft()
         else:
             self._queue.remove(request)
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return self.size
 
     def __iter__(self) -> Iterator[Request]:
         return iter(self._queue)
@@ -66,6 +72,7 @@ class PriorityQueue:
 
     def __init__(self, priority: Callable[[Request], Any], deadline: Callable[[Request], float]) -> None:
         self.version = 0
+        self.size = 0
         self._priority = priority
         self._deadline = deadline
         self.fresh: SortedKeyList = SortedKeyList(key=attrgetter("_key"))
@@ -76,6 +83,7 @@ class PriorityQueue:
     def add(self, request: Request) -> None:
         """Takes a request in O(log n)."""
         self.version += 1
+        self.size += 1
         request._key = (self._priority(request), request.id)
         deadline = self._deadline(request)
         self._waiting_until[request] = deadline
@@ -90,6 +98,7 @@ class PriorityQueue:
     def remove(self, request: Request) -> None:
         """Gives a request up in O(log n)."""
         self.version += 1
+        self.size -= 1
         del self._waiting_until[request]
         (self.fresh if request in self.fresh else self.overdue).remove(request)
 
@@ -113,7 +122,7 @@ class PriorityQueue:
             part.update(members)
 
     def __len__(self) -> int:
-        return len(self._waiting_until)
+        return self.size
 
     def __iter__(self) -> Iterator[Request]:
         return iter(self.fresh) if not self.overdue else merge(self.overdue, self.fresh, key=attrgetter("_key"))

@@ -39,12 +39,14 @@ class Server:
         self.pool: DecodePool | PlainPool = PlainPool(block_size) if plain else DecodePool(block_size)
         self.paused: dict[Request, None] = {}
         self.prefilling: dict[Request, None] = {}
+        self.running_count = 0
+        """Requests with cache on the device."""
         self.swapped: dict[Request, None] = {}
         self.recorder = Recorder()
         self.decodes_now = 0
         """Decodes of the iteration that runs."""
-        self.arrived = False
-        """Whether a request came since the last decision."""
+        self.arrived = 0
+        """Requests that came since the last decision."""
         self.scheduler = scheduler.bind(self)
         self.waiting: WaitingQueue = self._new_queue()
         self._epoch = self.scheduler.epoch(self)
@@ -81,14 +83,9 @@ class Server:
         return chain(self.pool, self.paused, self.prefilling)
 
     @property
-    def running_count(self) -> int:
-        """How many requests have cache on the device."""
-        return self.pool.size + len(self.paused) + len(self.prefilling)
-
-    @property
     def idle(self) -> bool:
         """Whether no request is here."""
-        return not (self.pool.size or self.waiting or self.prefilling or self.paused or self.swapped)
+        return not (self.running_count or self.waiting.size or self.swapped)
 
     @property
     def first_unfinished(self) -> Request | None:
@@ -106,13 +103,13 @@ class Server:
     @property
     def crowded(self) -> bool:
         """Whether somebody could use what a finished request frees."""
-        return bool(self.waiting or self.swapped)
+        return bool(self.waiting.size or self.swapped)
 
     def prepare(self) -> None:
         """Brings the waiting queue up to date before a decision."""
-        self.arrived = False
+        self.arrived = 0
         waiting = self.waiting
-        if isinstance(waiting, PriorityQueue):
+        if isinstance(waiting, PriorityQueue) and waiting.size:
             waiting.expire(self.now)
             epoch = self.scheduler.epoch(self)
             if epoch != self._epoch:
@@ -123,8 +120,12 @@ class Server:
 
     def arrive(self, request: Request) -> None:
         """Takes a new request."""
-        self.history.arrival(request.arrived_at)
-        self.arrived = True
+        history = self.history
+        if not history.arrivals:
+            history.first_arrival = request.arrived_at
+        history.arrivals += 1
+        history.last_arrival = request.arrived_at
+        self.arrived += 1
         self.waiting.add(request)
 
     def start(self, batch: Batch) -> BatchShape:
@@ -147,7 +148,7 @@ class Server:
         """What is written down of the iteration that starts: the recorder's ``ENTRY``, with the blocks free now."""
         return (
             self.now, 1, shape.prefill_tokens, shape.decode_tokens, shape.context_tokens, shape.attention_pairs, shape.sequences,
-            shape.swapped_tokens, self.kv_tokens, len(self.waiting), self.running_count, len(self.swapped), len(batch.preempted),
+            shape.swapped_tokens, self.kv_tokens, self.waiting.size, self.running_count, len(self.swapped), len(batch.preempted),
             self.free_blocks, seconds,
         )  # fmt: skip
 
@@ -167,6 +168,7 @@ class Server:
 
     def _admit(self, request: Request, blocks: int) -> None:
         self.waiting.remove(request)
+        self.running_count += 1
         request._blocks = blocks
         self.free_blocks -= blocks
         request.phase = Phase.PREFILLING
@@ -220,6 +222,7 @@ class Server:
         blocks, request._blocks = request._blocks, 0
         self.free_blocks += blocks
         self.kv_tokens -= request._kv
+        self.running_count -= 1
         request.preemptions += 1
         self.history.preemptions += 1
         if swap:
@@ -237,6 +240,7 @@ class Server:
     def _resume(self, request: Request, run: bool) -> int:
         del self.swapped[request]
         blocks, request.host_blocks = request.host_blocks, 0
+        self.running_count += 1
         request._blocks = blocks
         self.free_blocks -= blocks
         self.kv_tokens += request._kv
@@ -286,6 +290,7 @@ class Server:
         return 0
 
     def _finish(self, request: Request) -> None:
+        self.running_count -= 1
         self.free_blocks += request._blocks
         self.kv_tokens -= request._kv
         request.phase = Phase.FINISHED

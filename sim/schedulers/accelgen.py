@@ -122,7 +122,7 @@ class BoundAccelGen(Scheduler):
         return round(20 * log(history.mean_chunk or 1)), round(20 * log(history.longest_iteration or 1))
 
     def schedule(self, server: Server) -> Batch:
-        if not (server.waiting or server.prefilling or server.paused) and (batch := self._decode_only(server)):
+        if not (server.waiting.size or server.prefilling or server.paused) and (batch := self._decode_only(server)):
             return batch
         return Filling(self, server).batch
 

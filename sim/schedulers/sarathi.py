@@ -33,8 +33,9 @@ class Sarathi(Scheduler):
         for request in server.prefilling:
             if request not in batch.preempted:
                 batch.prefill(request)
-        self._admit(server, batch)
-        batch.hold()
+        if batch.preempted or server.waiting.size:
+            self._admit(server, batch)
+        batch.hold(head_of_line=True)
         return batch
 
     def _admit(self, server: Server, batch: Batch) -> None:

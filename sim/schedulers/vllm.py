@@ -37,12 +37,12 @@ class Vllm(Scheduler):
             self._run(server, batch)
             self._admit(server, batch)
         else:
-            if not server.swapped:
+            if server.waiting.size and not server.swapped:
                 self._admit(server, batch)
             if not batch.prefills and not (batch.rejected and self.max_paddings is not None):
                 batch.tokens_left = 1 << 62  # decodes are not counted against a budget
                 self._run(server, batch)
-        batch.hold()
+        batch.hold(head_of_line=True)
         return batch
 
     @property
@@ -55,7 +55,7 @@ class Vllm(Scheduler):
             self._run_in_order(server, batch)
         else:
             batch.decode_all(least_free=1, swap=self.preemption == "swap")
-        if not batch.preempted:
+        if server.swapped and not batch.preempted:
             self._swap_in(server, batch)
 
     def _run_in_order(self, server: Server, batch: Batch) -> None:

@@ -37,9 +37,9 @@ class VllmV1(Scheduler):
         else:  # at most one prompt is unfinished, that of the newest request
             batch.decode_all()
             self._run(batch, [request for request in server.prefilling if request not in batch.preempted], threshold)
-        if not batch.preempted:
+        if server.waiting.size and not batch.preempted:
             self._admit(server, batch, threshold)
-        batch.hold()
+        batch.hold(head_of_line=True)
         return batch
 
     def _threshold(self, server: Server) -> int:
