@@ -111,7 +111,7 @@ class Comparison:
         )
         table.add_column("", no_wrap=True)
         for column in columns:
-            table.add_column(self.policies[column], justify="right", header_style="bold", no_wrap=True, min_width=10)
+            table.add_column(self.policies[column], justify="right", header_style="bold", no_wrap=True, min_width=7)
             table.add_column("", justify="right", no_wrap=True)
         for title, rows in self.sections.items():
             table.add_row(Text(title, "bold"))
