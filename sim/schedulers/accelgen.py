@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from math import inf, log
+from math import inf
 from typing import Any, Literal
 
 from sim.batch import Batch
@@ -58,7 +58,7 @@ class AccelGen(Scheduler):
     """Share of the blocks that admissions leave free: vLLM's, on whose block manager the paper builds (inferred)."""
     normalized: bool = False
     """Whether the distance takes tokens and blocks as shares of what is available (the paper's does not, as far as known)."""
-    candidates: int = 64
+    candidates: int = 32
     """Waiting requests considered for one batch, in order of remaining time (this project's own bound)."""
     default_output: int = 256
     """Output tokens assumed for completion SLOs before any request has finished, without a predictor (inferred)."""
@@ -76,6 +76,7 @@ class BoundAccelGen(Scheduler):
     def __init__(self, policy: AccelGen, server: Server) -> None:
         self.policy = policy
         self.server = server
+        self._order: tuple[int, float, float] = (0, 0.0, 0.0)
         self._head: tuple[int, list[tuple[int, Request]], int] = (-1, [], 0)
         self._range: tuple[int, tuple[float, float]] = (-1, (inf, 0.0))
 
@@ -117,9 +118,12 @@ class BoundAccelGen(Scheduler):
 
     def epoch(self, server: Server) -> Hashable:
         """The order is refreshed when parts of long prompts were batched (stated): here, when that moved the mean chunk
-        or the longest iteration by some 5 % (inferred)."""
-        history = server.history
-        return round(20 * log(history.mean_chunk or 1)), round(20 * log(history.longest_iteration or 1))
+        or the longest iteration by 5 % since the last time (inferred)."""
+        chunk, longest = server.history.mean_chunk or 0.0, server.history.longest_iteration
+        number, old_chunk, old_longest = self._order
+        if abs(chunk - old_chunk) > 0.05 * old_chunk or longest > 1.05 * old_longest:
+            self._order = number + 1, chunk, longest
+        return self._order[0]
 
     def schedule(self, server: Server) -> Batch:
         if not (server.waiting.size or server.prefilling or server.paused) and (batch := self._decode_only(server)):

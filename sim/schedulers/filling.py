@@ -34,8 +34,9 @@ class Filling:
         self._budgets: dict[float, int] = {}
         self.batch = server.new_batch(1 << 62, int(self.policy.watermark * server.total_blocks))
         self.limit = self.policy.urgency * self.slack.longest if self.policy.slo_ordering else -inf
-        self.started = sorted(self._candidates(server.prefilling), key=self._order)
+        self.started = sorted(self._candidates(server.prefilling), key=self._order) if server.prefilling else []
         self.decodes: list[Candidate] = []
+        """Decodes by remaining time; empty where all are urgent."""
         self._place_urgent_decodes()
         self._place_urgent_prompts()
         self._fill()
@@ -88,7 +89,8 @@ class Filling:
         alike = not server.paused and server.pool.last_step_at == server.now and loosest < inf
         room = self._budget(tightest)
         if policy.slo_ordering and alike and loosest - self.slack.longest <= self.limit and server.pool.size <= room:
-            self._free(server.pool.blocks_needed)
+            if server.pool.blocks_needed > batch.blocks_left:
+                self._free(server.pool.blocks_needed)
             batch.tokens_left = room
             if batch.decode_all():
                 self.tightest = tightest
@@ -142,8 +144,7 @@ class Filling:
         return True
 
     def _deferrable(self) -> Iterator[Candidate]:
-        running = self.decodes or list(self._candidates(self.server.decoding)) if not self.batch.everyone else []
-        for candidate in [*running, *self.started]:
+        for candidate in [*self.decodes, *self.started]:
             chosen = candidate.request in self.batch.decodes or candidate.request in self.batch.prefills
             if not (chosen or self._urgent(candidate) or candidate.request in self.batch.preempted):
                 yield candidate
@@ -196,8 +197,10 @@ class Filling:
     def _newcomers(self) -> Iterator[Request]:
         """Waiting requests that the cache has room for; like vLLM, none in a step that preempted."""
         room = self.batch.blocks_left - self.batch.watermark
+        if room < 1 or self.batch.preempted or not self.server.waiting.size:
+            return iter(())
         head, least = self.bound.head()
-        if least > room or self.batch.preempted:
+        if least > room:
             return iter(())
         return (request for blocks, request in head if blocks <= room and request not in self.batch.prefills)
 

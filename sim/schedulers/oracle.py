@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 from typing import ClassVar
+
+import numpy as np
 
 from costmodel import BatchShape
 from sim.batch import Batch
@@ -28,7 +30,7 @@ class Oracle(Scheduler):
     """
 
     predictor: ClassVar[Predictor] = Perfect()
-    candidates: int = 64
+    candidates: int = 32
     """Waiting requests considered for one batch."""
     largest_budget: float = 4.0
     """Forward size in pivots when no decode limits it."""
@@ -54,11 +56,12 @@ class Oracle(Scheduler):
 
     def _admit(self, server: Server, batch: Batch) -> None:
         plan = Plan(server)
-        waiting = [request for request, _ in zip(server.waiting, range(self.candidates), strict=False)]
+        waiting = islice(server.waiting, self.candidates)
         for request in sorted(waiting, key=lambda request: self._order(server, request)):
             if not batch.tokens_left:
                 break
-            if plan.holds(request) and batch.admit(request):
+            fits = server.blocks_for(request.known_tokens) <= batch.blocks_left
+            if fits and plan.holds(request) and batch.admit(request):
                 plan.add(request)
 
     def _order(self, server: Server, request: Request) -> tuple[bool, float, int]:
@@ -71,11 +74,11 @@ class Oracle(Scheduler):
 
 
 class Plan:
-    """How many blocks all admitted requests will need at every step to come, if each decodes in every iteration."""
+    """How many blocks all admitted requests will hold at every step to come, if each decodes in every iteration."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.ends = [self._end(request) for request in server.running]
+        self.ends = [self._end(request) for request in server.running_requests]
 
     def _end(self, request: Request) -> tuple[int, int]:
         """Steps to its end and the tokens that it then holds."""
@@ -83,14 +86,11 @@ class Plan:
         return left, request.known_tokens + left - 1
 
     def holds(self, request: Request) -> bool:
-        """Whether the cache holds everyone to the end with ``request`` among them."""
-        ends = sorted([*self.ends, self._end(request)], reverse=True)
-        return all(self._blocks(ends[: n + 1], ends[n][0]) <= self.server.total_blocks for n in range(len(ends)))
-
-    def _blocks(self, alive: Iterable[tuple[int, int]], step: int) -> int:
-        """Blocks at ``step`` of those who live so long."""
-        size = self.server.block_size
-        return sum(-(-(final - (steps - step)) // size) for steps, final in alive)
+        """Whether the cache holds everyone to the end with ``request`` among them. The use peaks when somebody ends."""
+        steps, final = np.array([*self.ends, self._end(request)]).T
+        tokens = final - steps + steps[:, None]
+        blocks = -(-tokens // self.server.block_size) * (steps >= steps[:, None])
+        return bool(blocks.sum(axis=1).max() <= self.server.total_blocks)
 
     def add(self, request: Request) -> None:
         """Admits a request to the plan."""

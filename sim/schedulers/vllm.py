@@ -73,10 +73,12 @@ class Vllm(Scheduler):
                 batch.prefill(request)
 
     def _swap_in(self, server: Server, batch: Batch) -> None:
+        """The oldest first, while a block more than each held stays above the watermark. On an empty device that is waived:
+        the real engine would give a request up that has no such block, or wait for ever."""
         running = server.running_count
         for request in sorted(server.swapped, key=lambda request: request.id):
             spare = batch.blocks_left - request.host_blocks - 1
-            if spare < batch.watermark or running >= self.max_num_seqs or not batch.resume(request):
+            if running and (spare < batch.watermark or running >= self.max_num_seqs) or not batch.resume(request):
                 break
             running += 1
 
