@@ -1,0 +1,96 @@
+"""The command `slosim`: what it can do, and how it fails.
+
+Commands are loaded when they are called, so that help comes at once. An error that a user can mend is one line on
+standard error and exit code 2; an interrupt is 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "compare": "compare policies on one workload: table, pictures, files",
+    "run": "one policy on one workload, with a timeline on request",
+    "trace": "make, describe or convert a trace",
+    "list": "what there is: policies, profiles, workloads, trace formats, predictors",
+    "profile": "what is known of a model on its GPUs",
+    "check": "whether a policy of your own keeps the rules",
+    "fit": "fit a profile to measured iterations",
+    "check-steps": "replay a real scheduler's recorded steps through our policy",
+    "check-engine": "predict a run that was measured on a real engine",
+}
+
+EXAMPLES = """\
+examples:
+  slosim compare                                   four schedulers on the paper's mixed workload, about a minute
+  slosim compare --rate 0.5 -p vllm -p sarathi     two of them at one load
+  slosim compare --trace azure.csv --profile my.json
+  slosim run accelgen --rate 0.6 --timeline        one run; its timeline opens in ui.perfetto.dev
+  slosim check my_module:MyPolicy                  a policy of your own, checked before it is compared
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, without the options of the commands."""
+    top = argparse.ArgumentParser(
+        prog="slosim",
+        description="Simulates LLM inference serving: a trace of requests is served under a calibrated cost model by a scheduler.",
+        epilog=EXAMPLES + "\n`slosim COMMAND --help` explains a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="store_true", help="say the version")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, what in COMMANDS.items():
+        commands.add_parser(name, help=what, add_help=False)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return dispatch(words)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except ValueError as error:
+        if not _mendable(error):
+            raise
+        print(f"slosim: {error}", file=sys.stderr)
+        return 2
+
+
+def dispatch(words: list[str]) -> int:
+    """Finds the command and calls it."""
+    if words[:1] == ["--version"]:
+        from experiments.provenance import slosim_version
+
+        print(f"slosim {slosim_version()}")
+        return 0
+    if not words:
+        parser().print_help()
+        return 2
+    if words[0] not in COMMANDS:
+        parser().parse_args(words)  # prints help or says what is wrong, and exits
+        return 2
+    command = import_module(f"experiments.commands.{words[0].replace('-', '_')}")
+    own = argparse.ArgumentParser(
+        prog=f"slosim {words[0]}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command.configure(own)
+    return int(command.main(own.parse_args(words[1:])))
+
+
+def _mendable(error: ValueError) -> bool:
+    from traces.errors import SlosimError
+
+    return isinstance(error, SlosimError)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

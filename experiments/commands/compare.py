@@ -1,0 +1,57 @@
+"""Compares policies on one workload, at one or more loads.
+
+Without options: vLLM, Sarathi, AccelGen and Oracle on the paper's mixed workload, in detail at 0.6 and at the paper's
+8 requests/s, with a sweep from idle to there; one A100 with OPT-13B and the paper's 12 GB of KV cache.
+
+examples:
+  slosim compare
+  slosim compare --rate 0.5,1 --sweep none -p vllm -p sarathi,chunk_size=256 --baseline vllm
+  slosim compare --trace AzureLLMInferenceTrace_conv.csv --requests 2000 --profile opt-13b@a100-80gb
+  slosim compare --rate 0.6 --sweep none --seeds 10       differences between policies with confidence intervals
+  slosim compare study.toml --set trace.requests=500      a scenario file; --set changes any of its settings
+
+Ctrl-C stops; the runs that are finished stay. A name with parameters is name,key=value,...; module:Class is a policy
+of your own (slosim list policies shows what there is).
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+
+from experiments.commands.options import add_machine, add_output, add_running, add_workload, rates, scenario_from
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("scenario", nargs="?", metavar="SCENARIO.toml", help="settings to start from")
+    parser.add_argument("-p", "--policy", action="append", metavar="SPEC", help="a policy to compare; repeat for more")
+    parser.add_argument("--baseline", metavar="NAME", help="the policy that ratios are taken to (default: the first)")
+    parser.add_argument(
+        "--rate", type=rates, metavar="R,...", help="loads in detail, requests/s: tables, pictures, files"
+    )
+    parser.add_argument("--sweep", type=rates, metavar="R,...", help="further loads for sweep.png, requests/s; or none")
+    parser.add_argument("--seeds", type=int, metavar="N", help="replications, for confidence intervals (default 1)")
+    add_workload(parser)
+    add_machine(parser)
+    add_running(parser)
+    add_output(parser, "results/compare")
+    parser.add_argument(
+        "--timeline", action="store_true", help="also write a timeline of each detailed run, for Perfetto"
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: all cores)")
+
+
+def main(options: Namespace) -> int:
+    """Compares."""
+    from experiments.compare import DEFAULTS, Comparing
+    from experiments.console import console
+    from experiments.pool import cores
+
+    defaults = DEFAULTS if options.trace is None else {}
+    if options.rate is not None:
+        defaults = {**defaults, "sweep": []}
+    scenario = scenario_from(options, defaults)
+    jobs = options.jobs or int(os.environ.get("SLOSIM_JOBS", 0)) or cores()
+    Comparing(scenario, options.output, console(), jobs, options.baseline, options.timeline).run()
+    return 0

@@ -1,0 +1,103 @@
+"""Options that several commands share: a scenario file, the common settings as flags, and any setting by name."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from experiments.scenario import Scenario
+    from experiments.settings import Override
+
+FLAGS = {
+    "trace": "trace.source",
+    "format": "trace.format",
+    "requests": "trace.requests",
+    "seed": "trace.seed",
+    "profile": "profile",
+    "model": "model",
+    "kv_blocks": "cache.kv_blocks",
+    "block_size": "cache.block_size",
+    "predictor": "predictor",
+    "replicas": "replicas",
+    "horizon": "horizon",
+    "warmup": "warmup",
+    "seeds": "seeds",
+    "policy": "policies",
+    "rate": "rates",
+    "sweep": "sweep",
+}
+"""Flags and the settings that they are short for."""
+
+
+def add_workload(parser: ArgumentParser) -> None:
+    """Which requests come."""
+    group = parser.add_argument_group("workload")
+    group.add_argument("--trace", metavar="SOURCE", help="paper_mix, alpaca, sharegpt, bookcorpus, or a trace file")
+    group.add_argument("--format", help="format of a trace file, where it is not recognised (slosim list formats)")
+    group.add_argument("--requests", type=int, metavar="N", help="how many requests (of a file: the first ones)")
+    group.add_argument("--seed", type=int, metavar="N", help="seed of everything random (default 0)")
+
+
+def add_machine(parser: ArgumentParser) -> None:
+    """What serves them."""
+    group = parser.add_argument_group("machine")
+    group.add_argument("--profile", metavar="NAME", help="a profile (slosim list profiles) or a .json file of one")
+    group.add_argument("--model", help="insist on this model: a profile of another one is an error")
+    group.add_argument("--kv-blocks", type=int, metavar="N", help="size of the key-value cache in blocks")
+    group.add_argument("--block-size", type=int, metavar="N", help="tokens per block (default 32, the paper's)")
+    group.add_argument("--replicas", type=int, metavar="N", help="replicas behind a round-robin router")
+
+
+def add_running(parser: ArgumentParser) -> None:
+    """How it is run."""
+    group = parser.add_argument_group("run")
+    group.add_argument(
+        "--predictor", metavar="SPEC", help="what policies are told of output lengths, e.g. noisy,sigma=0.3"
+    )
+    group.add_argument("--horizon", type=float, metavar="S", help="stop after so many simulated seconds")
+    group.add_argument(
+        "--warmup", type=float, metavar="SHARE", help="share of the arrivals' time left out of the metrics"
+    )
+    group.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="any setting, e.g. slos.scale=2")
+
+
+def rates(text: str) -> list[float]:
+    """A list of arrival rates: `0.5,1,8`; `none` is empty."""
+    if text == "none":
+        return []
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no list of requests per second such as 0.5,1,8") from None
+
+
+def scenario_from(options: Namespace, defaults: Mapping[str, Any] | None = None) -> Scenario:
+    """The scenario that file, flags and --set together mean; --set is the strongest."""
+    from experiments.settings import Override, scenario_of
+
+    overrides = [*_flags(options), *(Override.of_text(text) for text in options.set)]
+    return scenario_of(getattr(options, "scenario", None), overrides, defaults)
+
+
+def _flags(options: Namespace) -> Iterator[Override]:
+    from experiments.settings import Override
+
+    given = {flag: getattr(options, flag, None) for flag in FLAGS}
+    for flag, value in given.items():
+        if value is not None:
+            yield Override(FLAGS[flag], value)
+
+
+def add_output(parser: ArgumentParser, default: str) -> None:
+    """Where files go."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path(default),
+        metavar="FOLDER",
+        help=f"folder of the files (default: {default})",
+    )

@@ -1,0 +1,164 @@
+"""The main job: policies side by side on one workload, at the loads that matter, as tables, pictures and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.console import Steps
+from experiments.files import write_json, write_text
+from experiments.grid import Cell, Outcome, Summary, cells, load_name, run_cell
+from experiments.inputs import Inputs, build
+from experiments.pool import remove_drafts, run_all
+from experiments.replications import paired_table
+from experiments.results import read
+from experiments.runs_table import write_runs
+from experiments.scenario import Scenario
+from experiments.table import Comparison
+
+DEFAULTS = {
+    "trace": {"source": "paper_mix", "requests": 3000, "rate": 8.0},
+    "rates": [0.6, 8.0],
+    "sweep": [0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 1.0, 2.0, 4.0],
+}
+"""What is compared unless told otherwise: the paper's mix, a seventh of its requests so that it takes a minute, at its
+rate (8 requests/s, far above what one such GPU serves) and just below what it can serve, and the way from idle to there."""
+
+
+@dataclass
+class Comparing:
+    """A comparison at work."""
+
+    scenario: Scenario
+    folder: Path
+    out: Console
+    jobs: int = 1
+    baseline: str | None = None
+    timeline: bool = False
+    finished: dict[Cell, Outcome] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Runs everything, shows it and says where it is; raises KeyboardInterrupt after saying what is left."""
+        Comparison.of(
+            {policy.title: {} for policy in self.scenario.policies}, self.baseline
+        )  # a wrong name fails early
+        tasks = list(cells(self.scenario, self.folder, self.timeline))
+        write_json(
+            self.folder / "scenario.json", self.scenario.model_dump(mode="json") | {"digest": self.scenario.digest}
+        )
+        self._introduce(build(tasks[0].scenario), tasks)
+        try:
+            self._run_all(tasks)
+        except KeyboardInterrupt:
+            remove_drafts(self.folder)
+            self.out.print(
+                f"\nInterrupted. {len(self.finished)} of {len(tasks)} runs are finished and whole, in {self.folder}"
+            )
+            raise
+        for rate in self.scenario.rates or (self.scenario.trace.rate,):
+            self._show(rate)
+        self._sweep()
+        self._conclude()
+
+    def _introduce(self, inputs: Inputs, tasks: list[Cell]) -> None:
+        profile, trace = inputs.profile, self.scenario.trace
+        rates = sorted({cell.rate for cell in tasks if cell.rate is not None})
+        seeds = (
+            f", {self.scenario.seeds} seeds from {trace.seed}" if self.scenario.seeds > 1 else f", seed {trace.seed}"
+        )
+        told = {
+            "trace": f"{inputs.trace.name}: {len(inputs.trace):,} requests{seeds}",
+            "loads": f"{', '.join(f'{rate:g}' for rate in rates)} requests/s" if rates else "as recorded",
+            "profile": f"{profile.name}{' (a prior: nothing was measured)' if profile.prior else ''}: S_pf "
+            f"{profile.pivot.forward_size} tokens in {1e3 * profile.pivot.time:.0f} ms",
+            "KV cache": f"{inputs.kv_blocks} blocks of {inputs.block_size} = {inputs.kv_blocks * inputs.block_size:,} tokens"
+            + (f", on each of {self.scenario.replicas} replicas" if self.scenario.replicas > 1 else ""),
+            "policies": "; ".join(policy.title for policy in self.scenario.policies),
+            "work": f"{len(tasks)} runs on {min(self.jobs, len(tasks))} {'core' if min(self.jobs, len(tasks)) == 1 else 'cores'}",
+        }
+        for name, text in told.items():
+            self.out.print(f"{name:9} {text}", markup=False)
+        self.out.print()
+
+    def _run_all(self, tasks: list[Cell]) -> None:
+        with Steps(self.out, "starting", len(tasks)) as steps:
+            for cell, outcome in run_all(run_cell, tasks, self.jobs):
+                self.finished[cell] = outcome
+                load = "as recorded" if cell.rate is None else f"{cell.rate:g} requests/s"
+                seed = f", seed {cell.seed}" if self.scenario.seeds > 1 else ""
+                steps.finished(f"{cell.title}, {load}{seed}: {outcome.requests:,} requests in {outcome.seconds:.1f} s")
+
+    def at(self, rate: float | None) -> Mapping[str, list[Summary]]:
+        """The metrics of each policy at a load, by seed."""
+        chosen = sorted(
+            (cell for cell in self.finished if cell.rate == rate), key=lambda cell: (cell.policy, cell.seed)
+        )
+        titles = dict.fromkeys(cell.title for cell in chosen)
+        return {title: [self.finished[cell].summary for cell in chosen if cell.title == title] for title in titles}
+
+    def _show(self, rate: float | None) -> None:
+        """The tables and pictures of one load."""
+        from experiments.pictures import draw
+
+        summaries = self.at(rate)
+        folder = self.folder / load_name(rate)
+        results = {cell.title: read(cell.place) for cell in self._detailed(rate)}
+        table = Comparison.of({title: _mean(each) for title, each in summaries.items()}, self.baseline)
+        groups = Comparison.of_groups(
+            {title: result.by_application() for title, result in results.items()}, self.baseline
+        )
+        self.out.rule(
+            f"{'arrivals as recorded' if rate is None else f'{rate:g} requests/s'}{self._averaged()}", align="left"
+        )
+        for shown in table.tables(self.out.width):
+            self.out.print(shown)
+        self.out.print()
+        text, markdown = table.text() + "\n" + groups.text(), table.markdown() + "\n" + groups.markdown()
+        if self.scenario.seeds > 1:
+            differences = paired_table(summaries, table.baseline)
+            self.out.print(differences, markup=False)
+            text, markdown = text + "\n" + differences, f"{markdown}\n```\n{differences}```\n"
+        write_text(folder / "table.txt", text)
+        write_text(folder / "table.md", markdown)
+        draw(results, folder)
+
+    def _detailed(self, rate: float | None) -> Iterator[Cell]:
+        chosen = (cell for cell in self.finished if cell.rate == rate and cell.detailed)
+        yield from sorted(chosen, key=lambda cell: cell.policy)
+
+    def _averaged(self) -> str:
+        return f", mean of {self.scenario.seeds} seeds" if self.scenario.seeds > 1 else ""
+
+    def _sweep(self) -> None:
+        """The picture of metrics against load, and all runs as one table."""
+        from experiments.sweep_picture import SweepPoint, draw_sweep
+
+        ordered = sorted(self.finished.items(), key=lambda each: (each[0].policy, each[0].rate or 0.0, each[0].seed))
+        write_runs(self.folder / "runs.csv", ordered)
+        points = [SweepPoint(cell.title, cell.rate, cell.seed, done.summary) for cell, done in ordered if cell.rate]
+        if len({point.rate for point in points}) > 1:
+            draw_sweep(points, self.folder / "sweep.png")
+
+    def _conclude(self) -> None:
+        """Where everything is."""
+        self.out.print(f"Files are in {self.folder}", markup=False, style="bold")
+        shown = [load_name(rate) for rate in self.scenario.rates or (self.scenario.trace.rate,)]
+        places = {
+            f"{' and '.join(shown)}/": "table.txt, table.md; goodput.png, latency.png, utilization.png, attainment.png",
+            "  POLICY/": "requests.parquet, iterations.parquet, spans.parquet; summary.json; bench.json (as vllm bench serve)"
+            + ("; timeline.json.gz (open in ui.perfetto.dev)" if self.timeline else ""),
+            "sweep.png": "metrics against the arrival rate" if (self.folder / "sweep.png").exists() else "",
+            "runs.csv": "the metrics of all runs",
+            "scenario.json": "what was asked for",
+        }
+        for name, what in places.items():
+            if what:
+                self.out.print(f"  {name:22} {what}", markup=False)
+
+
+def _mean(summaries: list[Summary]) -> Summary:
+    """The mean of each metric over seeds."""
+    return {key: sum(each[key] for each in summaries) / len(summaries) for key in summaries[0]}

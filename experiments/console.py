@@ -1,0 +1,57 @@
+"""What a command tells while it works: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+WIDTH = 120
+"""Characters of a line where there is no terminal to ask."""
+
+
+def console() -> Console:
+    """Standard output; without colours and at a fixed width where it is no terminal."""
+    out = Console(highlight=False, soft_wrap=False)
+    return out if out.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+class Steps:
+    """Counts finished steps of some work, as a context."""
+
+    def __init__(self, out: Console, what: str, total: int) -> None:
+        self.out = out
+        self.what = what
+        self.total = total
+        self.done = 0
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Steps:
+        if self.out.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=self.out, transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(self.what, total=self.total)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def finished(self, text: str) -> None:
+        """One more step is done."""
+        self.done += 1
+        if self._bar:
+            self._bar.update(self._task, advance=1, description=text)
+        else:
+            self.out.print(f"[{self.done}/{self.total}] {text}", markup=False)
+
+    def reached(self, done: int, text: str) -> None:
+        """So many are done, for work that counts by itself; told only where a bar shows it."""
+        self.done = done
+        if self._bar:
+            self._bar.update(self._task, completed=done, description=text)

@@ -1,0 +1,122 @@
+"""The runs of a comparison: every policy at every load with every seed, and where the files of each go."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+from experiments.bench_json import bench_json
+from experiments.files import write_json
+from experiments.inputs import Inputs, build, run
+from experiments.provenance import made, provenance
+from experiments.results import save, summary_of
+from experiments.scenario import Scenario
+from experiments.timeline import write_timeline
+from sim.result import RunResult
+
+Summary = dict[str, float]
+
+
+class Cell(NamedTuple):
+    """One run of a comparison."""
+
+    scenario: Scenario
+    """At one rate and with one seed."""
+    policy: int
+    """Which of the scenario's policies."""
+    rate: float | None
+    """Requests per second; None: as the trace has it."""
+    seed: int
+    folder: Path
+    """Of the whole comparison."""
+    detailed: bool
+    """Whether tables are kept, or only the metrics."""
+    timeline: bool = False
+
+    @property
+    def title(self) -> str:
+        """What the policy is called."""
+        return self.scenario.policies[self.policy].title
+
+    @property
+    def place(self) -> Path:
+        """The folder of a detailed run, or the file of another."""
+        if self.detailed:
+            return self.folder / load_name(self.rate) / slug(self.title)
+        return self.folder / "runs" / f"{load_name(self.rate)}-seed-{self.seed}-{slug(self.title)}.json"
+
+
+class Outcome(NamedTuple):
+    """What is kept in memory of a run; the rest is in its files."""
+
+    summary: Summary
+    seconds: float
+    """Wall time of the simulation."""
+    requests: int
+
+
+def cells(scenario: Scenario, folder: Path, timeline: bool = False) -> Iterator[Cell]:
+    """All runs, those shown in detail first and then the largest loads, which take longest."""
+    shown = scenario.rates or (scenario.trace.rate,)
+    further = sorted(set(scenario.sweep) - set(shown), reverse=True)
+    seeds = range(scenario.trace.seed, scenario.trace.seed + scenario.seeds)
+    for rate in (*sorted(shown, key=lambda each: -(each or 0.0)), *further):
+        for seed in seeds:
+            at = scenario.at(rate, seed)
+            detailed = rate in shown and seed == seeds[0]
+            for policy in reversed(range(len(scenario.policies))):
+                yield Cell(at, policy, rate, seed, folder, detailed, timeline and detailed)
+
+
+def run_cell(cell: Cell) -> Outcome:
+    """Runs one cell and writes its files, each whole or not at all."""
+    inputs = _inputs(cell.scenario)
+    began = perf_counter()
+    result = run(cell.scenario, cell.scenario.policies[cell.policy], inputs)
+    seconds = perf_counter() - began
+    keep(result, cell)
+    return Outcome(result.summary(), seconds, len(result))
+
+
+def keep(result: RunResult, cell: Cell) -> None:
+    """Writes the files of a run."""
+    config = cell.scenario.model_dump(mode="json") | {"policies": [cell.title], "digest": cell.scenario.digest}
+    if not cell.detailed:
+        write_json(cell.place, summary_of(result) | {"provenance": provenance(result, config)})
+        return
+    save(result, cell.place, config)
+    write_json(cell.place / "bench.json", bench(result, cell))
+    if cell.timeline:
+        write_timeline(result, cell.place / "timeline.json.gz")
+
+
+def bench(result: RunResult, cell: Cell) -> dict[str, object]:
+    """The run as `vllm bench serve` writes it."""
+    profile = _inputs(cell.scenario).profile
+    return bench_json(
+        result,
+        date=made()["date"],
+        label=cell.title,
+        model=profile.model.name if profile.model else profile.name,
+        request_rate=cell.rate or float("inf"),
+        burstiness=cell.scenario.trace.burstiness,
+    )
+
+
+@lru_cache(maxsize=2)
+def _inputs(scenario: Scenario) -> Inputs:
+    return build(scenario)
+
+
+def load_name(rate: float | None) -> str:
+    """A load as part of a file name: `rate-0.6`."""
+    return "as-recorded" if rate is None else f"rate-{rate:g}"
+
+
+def slug(title: str) -> str:
+    """A policy's title as part of a file name."""
+    return re.sub(r"[^\w.=+-]+", "_", title)

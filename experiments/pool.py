@@ -1,0 +1,52 @@
+"""Many runs on several cores; an interrupt stops them and leaves what is finished."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_all(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Result]]:
+    """Each task with its result, as they finish. Leaving early, by an error or an interrupt, ends the workers."""
+    if jobs < 2 or len(tasks) < 2:
+        yield from ((task, work(task)) for task in tasks)
+        return
+    context = multiprocessing.get_context(
+        "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    )
+    before = set(multiprocessing.active_children())
+    executor = ProcessPoolExecutor(min(jobs, len(tasks)), context, _ignore_interrupts)
+    try:
+        futures = {executor.submit(work, task): task for task in tasks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches every process of a terminal; only the first one decides what happens."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Removes what workers that were stopped had begun to write."""
+    for draft in folder.rglob(".*.draft"):
+        draft.unlink(missing_ok=True)
