@@ -187,7 +187,7 @@ class Batch:
     # -- memory -------------------------------------------------------------------------------------------------
 
     def preempt(self, request: Request, swap: bool = False) -> int:
-        """Sends a running request back to wait, its cache dropped or (``swap``) moved to the host. Returns its blocks."""
+        """Sends a running request back to wait, its cache dropped or (``swap``) moved to the host."""
         if request in self.preempted or request.phase not in (Phase.DECODING, Phase.PREFILLING):
             raise SchedulerError(f"{request!r} cannot be preempted: it does not run")
         if request in self.prefills:
@@ -200,7 +200,7 @@ class Batch:
         return request.blocks
 
     def resume(self, request: Request, run: bool = True) -> int:
-        """Swaps a request back in, and lets it decode at once if ``run``; returns the blocks it takes, 0 if it must wait."""
+        """Swaps a request back in, to decode at once if ``run``; returns the blocks it takes, 0 if it must wait."""
         if request.phase is not Phase.SWAPPED or request in self.resumed:
             raise SchedulerError(f"{request!r} cannot be resumed: it is not swapped out")
         run = run and request.mid_decode

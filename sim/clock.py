@@ -25,7 +25,8 @@ class Clock(Environment):
         event._value = None
         if then is not None and event.callbacks is not None:
             event.callbacks.append(then)
-        heappush(self._queue, (time, priority, next(self._eid), event))  # type: ignore[arg-type]
+        queue: list[Any] = self._queue
+        heappush(queue, (time, priority, next(self._eid), event))
         return event
 
     def advance(self, time: float) -> None:

@@ -19,7 +19,7 @@ def coast(server: Server, batch: Batch, until: float) -> bool:
         while _stretch(server, pool, line(pool.size), spare, until):
             left = server.leave_finished()
             server.recorder.entries[-2] = server.free_blocks
-            if left and server.crowded or not pool.size:
+            if (left and server.crowded) or not pool.size:
                 return False
 
     batch.tokens = pool.size

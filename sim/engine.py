@@ -13,8 +13,8 @@ from sim.batch import Batch
 from sim.clock import Clock
 from sim.coast import coast
 from sim.errors import SchedulerError
-from sim.request import Request
 from sim.recorder import Entry
+from sim.request import Request
 from sim.server import Server
 
 STUCK_AFTER = 10_000
@@ -118,7 +118,8 @@ class Engine:
         if empty >= STUCK_AFTER:
             raise SchedulerError(
                 f"{server.scheduler!r} moved requests {STUCK_AFTER} times in a row without computing a token, at "
-                f"t = {server.now:.6f} s with {len(server.waiting)} waiting and {server.free_blocks} free blocks: a livelock"
+                f"t = {server.now:.6f} s with {server.waiting.size} waiting and "
+                f"{server.free_blocks} free blocks: a livelock"
             )
         return empty + 1
 
@@ -140,7 +141,8 @@ class Engine:
 
     def _skip(self, server: Server, batch: Batch) -> bool:
         """Passes the iterations in which nothing can happen; returns whether the next repeats ``batch``, too."""
-        if not server.pool.size or server.arrived and (not batch.head_of_line or server.waiting.size == server.arrived):
+        seen = batch.head_of_line and server.waiting.size > server.arrived
+        if not server.pool.size or (server.arrived and not seen):
             return False
         again = coast(server, batch, self.clock.peek())
         if server.now > self.clock.now:
@@ -152,7 +154,8 @@ def _refuse_stranded(server: Server) -> None:
     """A server that still has requests when nothing will ever happen is the policy's fault."""
     if not server.idle:
         raise SchedulerError(
-            f"{server.scheduler!r} returned an empty batch at t = {server.now:.6f} s although requests are there and nothing "
-            f"else will happen: {len(server.waiting)} waiting, {server.running_count} running, {len(server.swapped)} swapped, "
-            f"{server.free_blocks} of {server.total_blocks} blocks free. The first: {server.first_unfinished!r}"
+            f"{server.scheduler!r} returned an empty batch at t = {server.now:.6f} s although requests are there and "
+            f"nothing else will happen: {server.waiting.size} waiting, {server.running_count} running, "
+            f"{len(server.swapped)} swapped, {server.free_blocks} of {server.total_blocks} blocks free. "
+            f"The first: {server.first_unfinished!r}"
         )

@@ -6,7 +6,19 @@ from __future__ import annotations
 class History:
     """Running figures of one server. ``None`` stands for "nothing seen yet"."""
 
-    __slots__ = ("_chunk_tokens", "_chunks", "first_arrival", "arrivals", "iterations", "last_arrival", "longest_iteration", "output_tokens", "preemptions", "finished", "seconds")
+    __slots__ = (
+        "_chunk_tokens",
+        "_chunks",
+        "arrivals",
+        "finished",
+        "first_arrival",
+        "iterations",
+        "last_arrival",
+        "longest_iteration",
+        "output_tokens",
+        "preemptions",
+        "seconds",
+    )
 
     def __init__(self) -> None:
         self.longest_iteration = 0.0

@@ -26,7 +26,7 @@ class Machine:
         """Of a profile or a bare cost model; raises SlosimError where something is missing or makes no sense."""
         size = 16 if block_size is None else block_size
         model = getattr(profile, "cost_model", profile)
-        if size < 1 or kv_blocks is not None and kv_blocks < 1:
+        if size < 1 or (kv_blocks is not None and kv_blocks < 1):
             raise SlosimError(f"block_size and kv_blocks must be at least 1, not {size} and {kv_blocks}")
         if not callable(getattr(model, "iteration_time", None)):
             raise SlosimError(f"{profile!r} is neither a profile nor a cost model: it has no iteration_time(shape)")

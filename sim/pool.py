@@ -17,7 +17,19 @@ class DecodePool:
     specification, and touches every member.
     """
 
-    __slots__ = ("_leave_steps", "_leaving", "_members", "_waking", "block_size", "context", "growing", "last_step_at", "size", "steps", "version")
+    __slots__ = (
+        "_leave_steps",
+        "_leaving",
+        "_members",
+        "_waking",
+        "block_size",
+        "context",
+        "growing",
+        "last_step_at",
+        "size",
+        "steps",
+        "version",
+    )
 
     def __init__(self, block_size: int) -> None:
         self.block_size = block_size

@@ -73,7 +73,8 @@ class Padded:
         if not len(output_tokens):
             return estimate
         spread = float(output_tokens.max() - output_tokens.min())
-        return estimate + np.sqrt(-(spread**2) / 2 * np.log1p(-self.confidence))
+        padding = float(np.sqrt(-(spread**2) / 2 * np.log1p(-self.confidence)))
+        return estimate + padding
 
 
 unknown = Unknown()

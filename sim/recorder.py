@@ -13,7 +13,17 @@ ENTRY = (
     "start", "iterations", "prefill_tokens", "decode_tokens", "context_tokens", "attention_pairs", "sequences",
     "swapped_tokens", "kv_tokens", "waiting", "running", "swapped", "preempted", "free_blocks_end", "schedule_seconds",
 )  # fmt: skip
-REQUEST = ("request", "admitted_at", "first_token_at", "finished_at", "generated", "preemptions", "swaps", "recomputed_tokens", "status")
+REQUEST = (
+    "request",
+    "admitted_at",
+    "first_token_at",
+    "finished_at",
+    "generated",
+    "preemptions",
+    "swaps",
+    "recomputed_tokens",
+    "status",
+)
 SPAN = ("request", "prefill_iteration", "first_step", "last_step")
 FINISHED, REJECTED, UNFINISHED, NOT_ARRIVED = range(4)
 

@@ -62,9 +62,10 @@ def _parameters(kind: Callable[..., Any], name: str, settings: list[str]) -> dic
     values = {}
     for setting in settings:
         key, equals, text = (part.strip() for part in setting.partition("="))
-        if not equals or known is not None and key not in known:
+        if not equals or (known is not None and key not in known):
             raise UnknownScheduler(
-                f"scheduler {name!r}: {setting.strip()!r} is no parameter; write key=value with a key of {', '.join(known or ['its parameters'])}"
+                f"scheduler {name!r}: {setting.strip()!r} is no parameter; write key=value with a key of "
+                f"{', '.join(known or ['its parameters'])}"
             )
         values[key] = _value(text)
     return values

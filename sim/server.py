@@ -147,9 +147,9 @@ class Server:
     def entry(self, batch: Batch, shape: BatchShape, seconds: float) -> Entry:
         """What is written down of the iteration that starts: the recorder's ``ENTRY``, with the blocks free now."""
         return (
-            self.now, 1, shape.prefill_tokens, shape.decode_tokens, shape.context_tokens, shape.attention_pairs, shape.sequences,
-            shape.swapped_tokens, self.kv_tokens, self.waiting.size, self.running_count, len(self.swapped), len(batch.preempted),
-            self.free_blocks, seconds,
+            self.now, 1, shape.prefill_tokens, shape.decode_tokens, shape.context_tokens, shape.attention_pairs,
+            shape.sequences, shape.swapped_tokens, self.kv_tokens, self.waiting.size, self.running_count,
+            len(self.swapped), len(batch.preempted), self.free_blocks, seconds,
         )  # fmt: skip
 
     def _allocate_prefills(self, batch: Batch) -> tuple[int, float]:

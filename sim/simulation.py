@@ -52,29 +52,31 @@ def simulate(
     """Serves ``trace`` with ``scheduler`` on a machine described by ``profile``; the same inputs give the same story.
 
     ``profile`` is a profile or a bare cost model (then ``kv_blocks`` must be given); ``horizon`` stops the clock
-    (seconds); ``warmup`` is the share of requests left out of the metrics; ``predictor`` is what policies learn of output
-    lengths, drawn with ``seed``; ``coast=False`` and ``plain=True`` are the slow, obvious ways to the same story.
+    (seconds); ``warmup`` is the share of the arrivals' time left out of metrics; ``predictor`` is what policies learn of
+    output lengths, drawn with ``seed``; ``coast=False`` and ``plain=True`` are slow, obvious ways to the same story.
     Raises ``SlosimError`` on inputs that make no sense and ``SchedulerError`` if the policy breaks the protocol.
     """
     machine = Machine.of(profile, kv_blocks, block_size)
     policy = resolve(scheduler)
-    predictor = predictor or getattr(policy, "predictor", unknown)
+    told: Predictor = getattr(policy, "predictor", unknown) if predictor is None else predictor
     if horizon is not None and not horizon > 0:
         raise SlosimError(f"the horizon must be a positive number of seconds, not {horizon}")
     clock = Clock()
     servers = [Server(number, policy, machine, plain) for number in range(replicas)]
     engine = Engine(clock, servers, watch, coast and not plain, charge_scheduling)
-    arrivals = Arrivals(trace, predictor(trace.output_tokens, stream(seed, "predictor")), engine, router or RoundRobin(), progress)
+    arrivals = Arrivals(
+        trace, told(trace.output_tokens, stream(seed, "predictor")), engine, router or RoundRobin(), progress
+    )
     clock.process(arrivals.process())
     began, cpu = perf_counter(), process_time()
     engine.run(horizon)
     wall, cpu = perf_counter() - began, process_time() - cpu
     arrivals.close()
     about = {
-        "scheduler": repr(policy), "profile": machine.name, "profile_digest": machine.digest, "kv_blocks": machine.kv_blocks,
-        "block_size": machine.block_size, "predictor": repr(predictor), "seed": seed, "replicas": replicas,
-        "router": repr(arrivals.router), "horizon": horizon, "warmup": warmup, "trace": trace.name, "trace_digest": trace.digest,
-        "wall_seconds": wall, "cpu_seconds": cpu,
+        "scheduler": repr(policy), "profile": machine.name, "profile_digest": machine.digest,
+        "kv_blocks": machine.kv_blocks, "block_size": machine.block_size, "predictor": repr(told), "seed": seed,
+        "replicas": replicas, "router": repr(arrivals.router), "horizon": horizon, "warmup": warmup,
+        "trace": trace.name, "trace_digest": trace.digest, "wall_seconds": wall, "cpu_seconds": cpu,
     }  # fmt: skip
     return result_of(trace, servers, machine, about)
 
@@ -86,7 +88,12 @@ class Arrivals:
     """Rows made into Python objects at a time, and how often progress is told."""
 
     def __init__(
-        self, trace: Trace, predictions: NDArray[np.float64] | None, engine: Engine, router: Router, progress: Progress | None
+        self,
+        trace: Trace,
+        predictions: NDArray[np.float64] | None,
+        engine: Engine,
+        router: Router,
+        progress: Progress | None,
     ) -> None:
         self.trace = trace
         self.predictions = predictions
@@ -117,7 +124,9 @@ class Arrivals:
         predictions = [None] * len(part) if self.predictions is None else self.predictions[first:stop].tolist()
         rows = zip(part, predictions, strict=True)
         return [
-            Request(first + i, row.arrived_at, row.prompt_tokens, row.output_tokens, row.slo, row.application, predicted)
+            Request(
+                first + i, row.arrived_at, row.prompt_tokens, row.output_tokens, row.slo, row.application, predicted
+            )
             for i, (row, predicted) in enumerate(rows)
         ]
 

@@ -1,4 +1,4 @@
-"""AccelGen (arXiv 2503.13737): chunks cut to the tightest SLO, order by remaining time, GPU and KV cache filled together."""
+"""AccelGen (arXiv 2503.13737): chunks cut to the tightest SLO, order by remaining time, GPU and cache filled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AccelGen(Scheduler):
     token_budget: Literal["eq6", "inverse"] = "eq6"
     """Equation (6), as stated; or the calibrated model inverted, this project's own."""
     pivot: Literal["measured", "paper"] | int = "measured"
-    """S_pf: the profile's own, the paper's (768, 1280), or a number of tokens. T_pf is the profile's time at that size."""
+    """S_pf: the profile's own, the paper's (768, 1280), or a number of tokens. T_pf is the profile's time for it."""
     gamma: float = 0.75
     """Seconds of remaining time within which requests count as alike (stated)."""
     dynamic_chunking: bool = True
@@ -42,22 +42,22 @@ class AccelGen(Scheduler):
     exclusive: bool = True
     """ERA: no new long prompt is started while one is unfinished (stated)."""
     long_prompts: int = 1
-    """How many long prompts may be unfinished under ERA (the literal reading of "exclusive"; the number is inferred)."""
+    """How many long prompts may be unfinished under ERA (literally "exclusive"; the number is inferred)."""
     long_prompt: int | None = None
     """Tokens beyond which a prompt is long; None: the pivot forward size (inferred)."""
     urgency: float = 1.0
     """Urgent is who has a remaining time of at most this many longest iterations (1: a review's reading; inferred)."""
     overdue: Literal["late", "urgent"] = "late"
     """A waiting request past its deadline: "late" keeps its place in the order, but its SLO is broken already, so it is
-    not urgent and does not tighten the budget; "urgent" treats it like any other of little remaining time (inferred)."""
+    not urgent and does not tighten the budget; "urgent" treats it like any other (inferred)."""
     admission: Literal["prompt", "chunk"] = "prompt"
     """What must fit the cache for a newcomer to start: all of its prompt, as vLLM's block manager demands on which the
-    paper builds, or only a chunk, which is the letter of Algorithm 2 and drops and recomputes many half-done prompts when
-    the cache is full (inferred; the chunk itself is cut to the smaller of compute and cache either way, as stated)."""
+    paper builds, or only a chunk: the letter of Algorithm 2, which drops and recomputes many half-done prompts when the
+    cache is full (inferred; the chunk itself is cut to the smaller of compute and cache either way, as stated)."""
     watermark: float = 0.01
     """Share of the blocks that admissions leave free: vLLM's, on whose block manager the paper builds (inferred)."""
     normalized: bool = False
-    """Whether the distance takes tokens and blocks as shares of what is available (the paper's does not, as far as known)."""
+    """Whether the distance takes tokens and blocks as shares of what is available (the paper's, it seems, does not)."""
     candidates: int = 32
     """Waiting requests considered for one batch, in order of remaining time (this project's own bound)."""
     default_output: int = 256
@@ -131,7 +131,7 @@ class BoundAccelGen(Scheduler):
         return Filling(self, server).batch
 
     def _decode_only(self, server: Server) -> Batch | None:
-        """The common case in short: nobody waits, and all decodes fit together. It then is the same until that changes."""
+        """The common case in short: nobody waits, and all decodes fit together; the same until that changes."""
         tightest, loosest = self.decode_slos()
         if loosest == inf or loosest - tightest > self.policy.gamma:
             return None

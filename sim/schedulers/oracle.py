@@ -24,13 +24,13 @@ class Oracle(Scheduler):
     """Greedy and clairvoyant: never preempts, never makes a decode late, serves who can still be on time first.
 
     The paper's Oracle searched for the execution order with the highest goodput (stated); how is not known. This one
-    (this project's own) admits a request only if the cache holds all running ones to their true ends, cuts chunks so that
-    the calibrated iteration time meets the tightest between-token SLO, and orders by deadline those that can still make
-    theirs, then the others by the cache that they hold per output token. It is an upper reference, not a bound.
+    (this project's own) admits a request only if the cache holds all running ones to their true ends, cuts chunks so
+    that the calibrated iteration time meets the tightest between-token SLO, and orders by deadline those that can still
+    make theirs, then the largest of the others, as in first-fit decreasing. It is a reference, not a bound.
     """
 
     predictor: ClassVar[Predictor] = Perfect()
-    candidates: int = 32
+    candidates: int = 128
     """Waiting requests considered for one batch."""
     largest_budget: float = 4.0
     """Forward size in pivots when no decode limits it."""
@@ -46,7 +46,7 @@ class Oracle(Scheduler):
         return batch
 
     def _budget(self, server: Server) -> int:
-        """Tokens that keep the tightest running decode on time; at least one beyond the decodes, so that work goes on."""
+        """Tokens that keep the tightest running decode on time; at least one beyond the decodes."""
         pivot = server.machine.pivot_of("measured")
         tightest = min((request.slo.tbt for request in server.decoding), default=inf)
         most = max(server.decoding_count + 1, int(self.largest_budget * pivot[0]))
@@ -65,12 +65,12 @@ class Oracle(Scheduler):
                 plan.add(request)
 
     def _order(self, server: Server, request: Request) -> tuple[bool, float, int]:
-        """On time first, by deadline; then by the mean cache held per output token."""
+        """On time first, by deadline; then the largest that fits, which leaves the small ones to fill the gaps."""
         pool = server.pool
         shape = BatchShape(request.known_tokens, pool.size, pool.context, request.known_tokens**2 / 2, pool.size + 1)
         deadline = min(request.arrived_at + request.slo.ttft, request.arrived_at + request.slo.jct)
         late = server.now + server.cost_model.iteration_time(shape) > deadline
-        return late, request.known_tokens + outputs_left(request) / 2 if late else deadline, request.id
+        return late, -(request.known_tokens + outputs_left(request)) if late else deadline, request.id
 
 
 class Plan:

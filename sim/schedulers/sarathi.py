@@ -60,5 +60,7 @@ class Sarathi(Scheduler):
             return f"its {known} tokens exceed the model's {self.max_model_len}"
         blocks = server.blocks_for(known)
         if server.total_blocks - blocks < batch.watermark:
-            return f"its {known} tokens need {blocks} blocks; the cache has {server.total_blocks}, {batch.watermark} kept free"
+            return (
+                f"it needs {blocks} blocks; the cache has {server.total_blocks}, of which {batch.watermark} stay free"
+            )
         return ""

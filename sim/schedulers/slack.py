@@ -13,9 +13,9 @@ class Slack:
 
     T_w is the wait since the latest token (since the arrival before the first). T_e is the number of chunks that its
     prompt still needs, by the mean chunk so far, times the longest iteration so far (both stated; the product and the
-    rounding up are inferred). A request with a completion SLO has per-iteration deadlines: what its deadline leaves after
-    its remaining execution is spread evenly over its remaining iterations, so that earliness and lateness carry over
-    (stated); its remaining execution is remaining iterations x mean iteration x (1 + preemptions per request) (inferred).
+    rounding up are inferred). A request with a completion SLO has per-iteration deadlines: what its deadline leaves
+    after its remaining execution is spread evenly over its remaining iterations, so that earliness and lateness carry
+    over (stated); that execution is iterations left x mean iteration x (1 + preemptions per request) (inferred).
     """
 
     def __init__(self, server: Server, pivot: tuple[int, float], default_output: float) -> None:

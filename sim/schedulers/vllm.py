@@ -59,7 +59,7 @@ class Vllm(Scheduler):
             self._swap_in(server, batch)
 
     def _run_in_order(self, server: Server, batch: Batch) -> None:
-        """Chunked mode with an unfinished prompt: a token or the next chunk for each, oldest first, while budget lasts."""
+        """Chunked mode with an unfinished prompt: a token or the next chunk each, oldest first, while budget lasts."""
         queue = deque(server.running)
         while queue and batch.tokens_left:
             request = queue.popleft()
@@ -73,12 +73,12 @@ class Vllm(Scheduler):
                 batch.prefill(request)
 
     def _swap_in(self, server: Server, batch: Batch) -> None:
-        """The oldest first, while a block more than each held stays above the watermark. On an empty device that is waived:
-        the real engine would give a request up that has no such block, or wait for ever."""
+        """The oldest first, while a block more than each held stays above the watermark. On an empty device that is
+        waived: the real engine would give a request up that has no such block, or wait for ever."""
         running = server.running_count
         for request in sorted(server.swapped, key=lambda request: request.id):
             spare = batch.blocks_left - request.host_blocks - 1
-            if running and (spare < batch.watermark or running >= self.max_num_seqs) or not batch.resume(request):
+            if (running and (spare < batch.watermark or running >= self.max_num_seqs)) or not batch.resume(request):
                 break
             running += 1
 
@@ -97,7 +97,7 @@ class Vllm(Scheduler):
                 cost = longest * (len(batch.prefills) + 1)
                 if cost - sum(batch.prefills.values()) - known > self.max_paddings:
                     break
-            if running >= self.max_num_seqs or cost > self._budget and not self.chunked_prefill or not tokens:
+            if running >= self.max_num_seqs or (cost > self._budget and not self.chunked_prefill) or not tokens:
                 break
             if not batch.admit(request, tokens, reserve=known - tokens):
                 break
@@ -111,5 +111,7 @@ class Vllm(Scheduler):
         if known > limit:
             return f"its {known} tokens exceed the limit of {limit} tokens of one prefill batch"
         if server.total_blocks - blocks < batch.watermark:
-            return f"its {known} tokens need {blocks} blocks; the cache has {server.total_blocks}, {batch.watermark} kept free"
+            return (
+                f"it needs {blocks} blocks; the cache has {server.total_blocks}, of which {batch.watermark} stay free"
+            )
         return ""
