@@ -239,7 +239,7 @@ class Batch:
     @property
     def steady(self) -> bool:
         """Whether it may be repeated without asking: it holds, and every decoding request runs and nothing else."""
-        return self.holds and self.everyone and not (self.prefills or self.paused or self.changes)
+        return self.holds and self.everyone and not (self.prefills or self.paused or self.server.paused or self.changes)
 
     def hold(self, head_of_line: bool = False) -> None:
         """Promises that, if this batch only decodes, the next decisions are the same until something arrives, memory
