@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sim.batch import Batch
 from sim.pool import DecodePool
-from sim.server import Server
+from sim.replica import Replica
 
 
-def coast(server: Server, batch: Batch, until: float) -> bool:
+def coast(server: Replica, batch: Batch, until: float) -> bool:
     """Repeats a steady batch while its iterations end before ``until`` (seconds) and fit the cache.
 
     The same floating-point operations in the same order as one iteration at a time, so the same story, to the last
@@ -26,7 +26,7 @@ def coast(server: Server, batch: Batch, until: float) -> bool:
     return spare + pool.blocks_needed <= server.free_blocks
 
 
-def _stretch(server: Server, pool: DecodePool, line: tuple[float, float], spare: int, until: float) -> bool:
+def _stretch(server: Replica, pool: DecodePool, line: tuple[float, float], spare: int, until: float) -> bool:
     """Steps the pool to its next event, and writes the steps down as one entry; returns whether it got that far."""
     recorder, history = server.recorder, server.history
     (fixed, slope), number, size, growing = line, pool.size, pool.block_size, pool.growing

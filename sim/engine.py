@@ -14,6 +14,7 @@ from sim.clock import Clock
 from sim.coast import coast
 from sim.errors import SchedulerError
 from sim.recorder import Entry
+from sim.replica import Replica
 from sim.request import Request
 from sim.server import Server
 
@@ -34,7 +35,7 @@ class Engine:
     def __init__(
         self,
         clock: Clock,
-        servers: Sequence[Server],
+        servers: Sequence[Replica],
         watch: Watch | None = None,
         coast: bool = True,
         charge_scheduling: bool = False,
@@ -46,7 +47,7 @@ class Engine:
         """Whether steady batches are repeated without asking the scheduler."""
         self.charge_scheduling = charge_scheduling
         """Whether the measured time of ``schedule`` passes on the simulated clock, too."""
-        self._sleeping: dict[Server, Event] = {}
+        self._sleeping: dict[Replica, Event] = {}
 
     def run(self, until: float | None = None) -> None:
         """Runs until nothing happens any more, or to the horizon ``until`` (seconds)."""
@@ -57,14 +58,14 @@ class Engine:
             for server in self.servers:
                 _refuse_stranded(server)
 
-    def deliver(self, request: Request, server: Server) -> None:
+    def deliver(self, request: Request, server: Replica) -> None:
         """A request reaches a server, which wakes up if it slept."""
         server.arrive(request)
         sleeper = self._sleeping.pop(server, None)
         if sleeper is not None:
             sleeper.succeed()
 
-    def serve(self, server: Server) -> Generator[Event, None, None]:
+    def serve(self, server: Replica) -> Generator[Event, None, None]:
         """One server's life: decide, compute, account; sleep when there is nothing to do."""
         clock = self.clock
         empty = 0
@@ -95,19 +96,19 @@ class Engine:
                 left = self._complete(server, batch, entry, end, duration)
                 again = steady and not (left and server.crowded) and self._skip(server, batch)
 
-    def _sleep(self, server: Server) -> Event:
+    def _sleep(self, server: Replica) -> Event:
         event = self.clock.event()
         self._sleeping[server] = event
         return event
 
-    def _decide(self, server: Server) -> tuple[Batch, float]:
+    def _decide(self, server: Replica) -> tuple[Batch, float]:
         server.now = self.clock.now
         server.prepare()
         began = perf_counter()
         batch = server.scheduler.schedule(server)
         return batch, perf_counter() - began
 
-    def _move_only(self, server: Server, batch: Batch, seconds: float, empty: int) -> int:
+    def _move_only(self, server: Replica, batch: Batch, seconds: float, empty: int) -> int:
         """Applies a batch that computes nothing, in no time; returns how many came in a row, 0 if nothing moved."""
         if not batch.changes:
             return 0
@@ -123,7 +124,7 @@ class Engine:
             )
         return empty + 1
 
-    def _complete(self, server: Server, batch: Batch, entry: Entry, end: float, duration: float) -> int:
+    def _complete(self, server: Replica, batch: Batch, entry: Entry, end: float, duration: float) -> int:
         recorder = server.recorder
         left = server.finish(batch, end, len(recorder.ends))
         recorder.ends.append(end)
@@ -139,7 +140,7 @@ class Engine:
             self.watch.finished(server, batch, end)
         return left
 
-    def _skip(self, server: Server, batch: Batch) -> bool:
+    def _skip(self, server: Replica, batch: Batch) -> bool:
         """Passes the iterations in which nothing can happen; returns whether the next repeats ``batch``, too."""
         seen = batch.head_of_line and server.waiting.size > server.arrived
         if not server.pool.size or (server.arrived and not seen):
@@ -150,7 +151,7 @@ class Engine:
         return again
 
 
-def _refuse_stranded(server: Server) -> None:
+def _refuse_stranded(server: Replica) -> None:
     """A server that still has requests when nothing will ever happen is the policy's fault."""
     if not server.idle:
         raise SchedulerError(

@@ -1,4 +1,4 @@
-"""One replica: what a scheduler sees of it, and how a batch changes it."""
+"""One replica, as a scheduler sees it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from costmodel import BatchShape
 from sim.batch import Batch
 from sim.history import History
 from sim.machine import Machine
 from sim.plain import PlainPool
 from sim.pool import DecodePool
 from sim.queues import ArrivalQueue, PriorityQueue, WaitingQueue
-from sim.recorder import FINISHED, Entry, Recorder
-from sim.request import Phase, Request
+from sim.recorder import Recorder
+from sim.request import Request
 
 if TYPE_CHECKING:
     from sim.scheduler import Scheduler
@@ -55,8 +54,6 @@ class Server:
         if self.scheduler.first_come_first_served:
             return ArrivalQueue()
         return PriorityQueue(self.scheduler.priority, self.scheduler.deadline)
-
-    # -- what a scheduler reads ---------------------------------------------------------------------------------
 
     def new_batch(self, token_budget: int, watermark: int = 0) -> Batch:
         """An empty batch of at most ``token_budget`` tokens; its admissions leave ``watermark`` blocks free."""
@@ -104,197 +101,3 @@ class Server:
     def crowded(self) -> bool:
         """Whether somebody could use what a finished request frees."""
         return bool(self.waiting.size or self.swapped)
-
-    def prepare(self) -> None:
-        """Brings the waiting queue up to date before a decision."""
-        self.arrived = 0
-        waiting = self.waiting
-        if isinstance(waiting, PriorityQueue) and waiting.size:
-            waiting.expire(self.now)
-            epoch = self.scheduler.epoch(self)
-            if epoch != self._epoch:
-                self._epoch = epoch
-                waiting.reorder()
-
-    # -- how a batch changes it ---------------------------------------------------------------------------------
-
-    def arrive(self, request: Request) -> None:
-        """Takes a new request."""
-        history = self.history
-        if not history.arrivals:
-            history.first_arrival = request.arrived_at
-        history.arrivals += 1
-        history.last_arrival = request.arrived_at
-        self.arrived += 1
-        self.waiting.add(request)
-
-    def start(self, batch: Batch) -> BatchShape:
-        """Applies a batch up to the moment when the GPU starts; returns its shape."""
-        swapped = self._move(batch) if batch.preempted or batch.resumed or batch.rejected else 0
-        for request, blocks in batch.admitted.items():
-            self._admit(request, blocks)
-        prefill_tokens, pairs = self._allocate_prefills(batch)
-        self.decodes_now = decodes = batch.tokens - prefill_tokens
-        context = 0
-        if decodes:
-            if not batch.everyone or batch.paused or self.paused:
-                self._choose_decodes(batch)
-            self.free_blocks -= self.pool.blocks_needed
-            context = self.pool.context
-            self.kv_tokens += decodes
-        return BatchShape(prefill_tokens, decodes, context, pairs, decodes + len(batch.prefills), swapped)
-
-    def entry(self, batch: Batch, shape: BatchShape, seconds: float) -> Entry:
-        """What is written down of the iteration that starts: the recorder's ``ENTRY``, with the blocks free now."""
-        return (
-            self.now, 1, shape.prefill_tokens, shape.decode_tokens, shape.context_tokens, shape.attention_pairs,
-            shape.sequences, shape.swapped_tokens, self.kv_tokens, self.waiting.size, self.running_count,
-            len(self.swapped), len(batch.preempted), self.free_blocks, seconds,
-        )  # fmt: skip
-
-    def _allocate_prefills(self, batch: Batch) -> tuple[int, float]:
-        total, pairs = 0, 0.0
-        for request, tokens in batch.prefills.items():
-            kv = request._kv
-            short = -(-(kv + tokens) // self.block_size) - request._blocks
-            if short > 0:
-                request._blocks += short
-                self.free_blocks -= short
-            total += tokens
-            pairs += tokens * (kv + tokens / 2)
-            self.history.chunk(tokens)
-        self.kv_tokens += total
-        return total, pairs
-
-    def _admit(self, request: Request, blocks: int) -> None:
-        self.waiting.remove(request)
-        self.running_count += 1
-        request._blocks = blocks
-        self.free_blocks -= blocks
-        request.phase = Phase.PREFILLING
-        self.prefilling[request] = None
-        if request.admitted_at is None:
-            request.admitted_at = self.now
-
-    def _choose_decodes(self, batch: Batch) -> None:
-        """Lets the pool hold just those that decode now."""
-        wanted = batch.decodes
-        if batch.everyone:
-            leaving = [request for request in batch.paused if request in self.pool]
-            joining = [request for request in self.paused if request not in batch.paused]
-        else:
-            leaving = [request for request in self.pool if request not in wanted and request not in batch.resumed]
-            joining = [request for request in wanted if request in self.paused]
-        for request in leaving:
-            self._leave_pool(request)
-            self.paused[request] = None
-        for request in joining:
-            del self.paused[request]
-            self._join_pool(request)
-
-    def _join_pool(self, request: Request) -> None:
-        request._first_step = self.pool.steps
-        request.phase = Phase.DECODING
-        self.pool.join(request)
-
-    def _leave_pool(self, request: Request) -> None:
-        self.pool.leave(request)
-        self.recorder.span(request, self.pool.steps)
-
-    def _move(self, batch: Batch) -> int:
-        """Preempts, swaps in and rejects; returns the tokens' worth of blocks copied between device and host."""
-        moved = 0
-        for request, why in batch.rejected.items():
-            self.waiting.remove(request)
-            request.phase = Phase.REJECTED
-            self.recorder.reject(request, why)
-        for request, swap in batch.preempted.items():
-            moved += self._preempt(request, swap)
-        for request, run in batch.resumed.items():
-            moved += self._resume(request, run)
-        return moved * self.block_size
-
-    def _preempt(self, request: Request, swap: bool) -> int:
-        if request in self.pool:
-            self._leave_pool(request)
-        self.paused.pop(request, None)
-        self.prefilling.pop(request, None)
-        blocks, request._blocks = request._blocks, 0
-        self.free_blocks += blocks
-        self.kv_tokens -= request._kv
-        self.running_count -= 1
-        request.preemptions += 1
-        self.history.preemptions += 1
-        if swap:
-            request.swaps += 1
-            request.host_blocks = blocks
-            request.phase = Phase.SWAPPED
-            self.swapped[request] = None
-            return blocks
-        request.recomputed_tokens += request._kv
-        request._kv = 0
-        request.phase = Phase.WAITING
-        self.waiting.put_back(request)
-        return 0
-
-    def _resume(self, request: Request, run: bool) -> int:
-        del self.swapped[request]
-        blocks, request.host_blocks = request.host_blocks, 0
-        self.running_count += 1
-        request._blocks = blocks
-        self.free_blocks -= blocks
-        self.kv_tokens += request._kv
-        if run:
-            self._join_pool(request)
-        elif request.mid_decode:
-            request.phase = Phase.DECODING
-            self.paused[request] = None
-        else:
-            request.phase = Phase.PREFILLING
-            self.prefilling[request] = None
-        return blocks
-
-    def finish(self, batch: Batch, end: float, iteration: int) -> int:
-        """Applies the end of an iteration: tokens come out, requests finish. Returns how many requests left."""
-        self.now = end
-        left = 0
-        if self.decodes_now:
-            self.pool.step(end)
-            left = self.leave_finished()
-        for request, tokens in batch.prefills.items():
-            request._kv += tokens
-            if request.prefill_left == 0:
-                left += self._first_token(request, iteration)
-        return left
-
-    def leave_finished(self) -> int:
-        """Lets the requests go whose last token came with the latest step."""
-        done = self.pool.finished()
-        for request in done:
-            self._finish(request)
-        return len(done)
-
-    def _first_token(self, request: Request, iteration: int) -> int:
-        """The end of a prefill yields a token: the first, or after a recompute the next."""
-        del self.prefilling[request]
-        request._generated += 1
-        request._last_token_at = self.now
-        request._prefill_iteration = iteration
-        if request.first_token_at is None:
-            request.first_token_at = self.now
-        if request._generated == request._output_tokens:
-            request._first_step = self.pool.steps
-            self._finish(request)
-            return 1
-        self._join_pool(request)
-        return 0
-
-    def _finish(self, request: Request) -> None:
-        self.running_count -= 1
-        self.free_blocks += request._blocks
-        self.kv_tokens -= request._kv
-        request.phase = Phase.FINISHED
-        self.history.finished += 1
-        self.history.output_tokens += request._generated
-        self.recorder.span(request, self.pool.steps)
-        self.recorder.request(request, self.now, FINISHED)

@@ -16,11 +16,11 @@ from sim.machine import Machine
 from sim.predictor import Predictor, unknown
 from sim.recorder import NOT_ARRIVED, REQUEST, UNFINISHED
 from sim.registry import scheduler as resolve
+from sim.replica import Replica
 from sim.request import Request
 from sim.result import RunResult
 from sim.router import RoundRobin, Router
 from sim.scheduler import Scheduler
-from sim.server import Server
 from sim.tables import result_of
 from traces import Trace
 from traces.errors import SlosimError
@@ -52,8 +52,8 @@ def simulate(
     """Serves ``trace`` with ``scheduler`` on a machine described by ``profile``; the same inputs give the same story.
 
     ``profile`` is a profile or a bare cost model (then ``kv_blocks`` must be given); ``horizon`` stops the clock
-    (seconds); ``warmup`` is the share of the arrivals' time left out of metrics; ``predictor`` is what policies learn of
-    output lengths, drawn with ``seed``; ``coast=False`` and ``plain=True`` are slow, obvious ways to the same story.
+    (seconds); ``warmup`` is the share of the arrivals' time left out of metrics; ``predictor`` is what policies learn
+    of output lengths, drawn with ``seed``; ``coast=False`` and ``plain=True`` are slow, obvious ways to the same story.
     Raises ``SlosimError`` on inputs that make no sense and ``SchedulerError`` if the policy breaks the protocol.
     """
     machine = Machine.of(profile, kv_blocks, block_size)
@@ -62,7 +62,7 @@ def simulate(
     if horizon is not None and not horizon > 0:
         raise SlosimError(f"the horizon must be a positive number of seconds, not {horizon}")
     clock = Clock()
-    servers = [Server(number, policy, machine, plain) for number in range(replicas)]
+    servers = [Replica(number, policy, machine, plain) for number in range(replicas)]
     engine = Engine(clock, servers, watch, coast and not plain, charge_scheduling)
     arrivals = Arrivals(
         trace, told(trace.output_tokens, stream(seed, "predictor")), engine, router or RoundRobin(), progress
@@ -104,18 +104,18 @@ class Arrivals:
 
     def process(self) -> Generator[Event, None, None]:
         """The SimPy process."""
-        clock, engine, servers = self.engine.clock, self.engine, self.engine.servers
-        only = servers[0] if len(servers) == 1 else None
+        clock, engine, replicas = self.engine.clock, self.engine, self.engine.servers
+        only = replicas[0] if len(replicas) == 1 else None
         for first in range(0, len(self.trace), self.CHUNK):
             for request in self.requests(first, first + self.CHUNK):
                 if request.arrived_at > clock.now:
                     yield clock.at(request.arrived_at, ARRIVAL)
                 self.arrived += 1
-                server = only or self.router.route(request, servers)
-                if why := self._never_fits(request, server):
-                    server.recorder.reject(request, why)
+                replica = only or replicas[self.router.route(request, replicas).number]
+                if why := self._never_fits(request, replica):
+                    replica.recorder.reject(request, why)
                 else:
-                    engine.deliver(request, server)
+                    engine.deliver(request, replica)
             self._report()
 
     def requests(self, first: int, stop: int) -> list[Request]:
@@ -130,12 +130,12 @@ class Arrivals:
             for i, (row, predicted) in enumerate(rows)
         ]
 
-    def _never_fits(self, request: Request, server: Server) -> str:
+    def _never_fits(self, request: Request, replica: Replica) -> str:
         """Why the cache can never hold a request, or nothing. Its last output token is never written to the cache."""
-        need = server.blocks_for(request.prompt_tokens + request._output_tokens - 1)
-        if need <= server.total_blocks:
+        need = replica.blocks_for(request.prompt_tokens + request._output_tokens - 1)
+        if need <= replica.total_blocks:
             return ""
-        return f"it needs {need} KV blocks of {server.block_size} tokens; the cache has {server.total_blocks}"
+        return f"it needs {need} KV blocks of {replica.block_size} tokens; the cache has {replica.total_blocks}"
 
     def _report(self) -> None:
         if self.progress:
