@@ -42,7 +42,8 @@ class Oracle(Scheduler):
             batch.prefill(request)
         if server.waiting and batch.tokens_left and batch.blocks_left:
             self._admit(server, batch)
-        batch.hold()
+        if not server.waiting:  # with every step the plan has more room for those who wait
+            batch.hold()
         return batch
 
     def _budget(self, server: Server) -> int:
