@@ -81,13 +81,12 @@ class Comparison:
         }
         return cls.of(flat, baseline, sections)
 
-    def tables(self, width: int = 110) -> Iterator[Table]:
+    def tables(self, width: int = 110) -> list[Table]:
         """For rich: one table, or several if the policies do not fit into so many characters beside each other."""
-        console, number = Console(width=1000), len(self.policies)
-        fits = (most for most in range(number, 1, -1) if console.measure(self._table(range(most))).maximum <= width)
-        at_once = next(fits, 1)
-        for first in range(0, number, at_once):
-            yield self._table(range(first, min(first + at_once, number)))
+        number, most = len(self.policies), len(self.policies)
+        while most > 1 and not all(self._fits(columns, width) for columns in _portions(number, most)):
+            most -= 1
+        return [self._table(columns) for columns in _portions(number, most)]
 
     def text(self, width: int = 110) -> str:
         """As plain text."""
@@ -105,6 +104,9 @@ class Comparison:
             lines += [f"| {row.label} | {' | '.join(_marked(cell) for cell in row.cells)} |" for row in rows]
         return "\n".join([*lines, "", _footnote(self.baseline)]) + "\n"
 
+    def _fits(self, columns: range, width: int) -> bool:
+        return Console(width=1000).measure(self._table(columns)).maximum <= width
+
     def _table(self, columns: range) -> Table:
         table = Table(
             box=None, pad_edge=False, padding=(0, 1), caption=_footnote(self.baseline), caption_justify="left"
@@ -119,6 +121,11 @@ class Comparison:
                 cells = [text for column in columns for text in _shown(row.cells[column])]
                 table.add_row(f"  {row.label}", *cells)
         return table
+
+
+def _portions(number: int, most: int) -> Iterator[range]:
+    for first in range(0, number, most):
+        yield range(first, min(first + most, number))
 
 
 def _rows(metrics: Sequence[Metric], summaries: Mapping[str, Summary], baseline: str) -> Iterator[Row]:

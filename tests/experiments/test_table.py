@@ -104,7 +104,7 @@ def test_lines_fit_and_no_policy_is_lost(width: int, number: int) -> None:
 def test_the_four_policies_of_the_paper_stand_in_one_table_of_100_characters() -> None:
     names = ("vllm", "sarathi", "accelgen", "oracle")
     summaries = {name: made_up(at).summary() for at, name in enumerate(names)}
-    assert len(list(Comparison.of(summaries).tables(100))) == 1
+    assert len(Comparison.of(summaries).tables(100)) == 1
 
 
 def test_a_terminal_gets_colours() -> None:
