@@ -59,11 +59,15 @@ class Vllm(Scheduler):
             self._swap_in(server, batch)
 
     def _run_in_order(self, server: Server, batch: Batch) -> None:
-        """Chunked mode with an unfinished prompt: a token or the next chunk each, oldest first, while budget lasts."""
+        """Chunked mode with an unfinished prompt: a token or the next chunk each, oldest first, while budget lasts.
+
+        A lone prompt needs no free block: the real engine would drop it, admit it again, and so on for ever.
+        """
         queue = deque(server.running)
+        spare = int(server.running_count > 1)
         while queue and batch.tokens_left:
             request = queue.popleft()
-            while batch.blocks_left < 1 and request not in batch.preempted:
+            while batch.blocks_left < spare and request not in batch.preempted:
                 batch.preempt(queue.pop() if queue else request, self.preemption == "swap")
             if request in batch.preempted:
                 continue
