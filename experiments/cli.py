@@ -7,9 +7,12 @@ standard error and exit code 2; an interrupt is 130.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
+from typing import NoReturn
 
 COMMANDS = {
     "compare": "compare policies on one workload: table, pictures, files",
@@ -33,11 +36,19 @@ examples:
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with exit code 2."""
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help explains)\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line, without the options of the commands."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="slosim",
-        description="Simulates LLM inference serving: a trace of requests is served under a calibrated cost model by a scheduler.",
+        description="Simulates LLM serving: a scheduler serves a trace of requests under a calibrated cost model.",
         epilog=EXAMPLES + "\n`slosim COMMAND --help` explains a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -76,14 +87,25 @@ def dispatch(words: list[str]) -> int:
         parser().print_help()
         return 2
     if words[0] not in COMMANDS:
+        if not words[0].startswith("-"):
+            _refuse(words[0])
         parser().parse_args(words)  # prints help or says what is wrong, and exits
         return 2
+    sys.path.append(os.getcwd())  # where module:Class is looked for last, so that no folder there hides a package
     command = import_module(f"experiments.commands.{words[0].replace('-', '_')}")
-    own = argparse.ArgumentParser(
+    own = Parser(
         prog=f"slosim {words[0]}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.configure(own)
     return int(command.main(own.parse_args(words[1:])))
+
+
+def _refuse(word: str) -> NoReturn:
+    from traces.errors import SlosimError
+
+    near = get_close_matches(word, COMMANDS, n=1)
+    meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
+    raise SlosimError(f"there is no command {word!r}; {meant}")
 
 
 def _mendable(error: ValueError) -> bool:

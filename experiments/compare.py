@@ -24,8 +24,10 @@ DEFAULTS = {
     "rates": [0.6, 8.0],
     "sweep": [0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 1.0, 2.0, 4.0],
 }
-"""What is compared unless told otherwise: the paper's mix, a seventh of its requests so that it takes a minute, at its
-rate (8 requests/s, far above what one such GPU serves) and just below what it can serve, and the way from idle to there."""
+"""What is compared unless told otherwise: the paper's mix, with a seventh of its requests so that it takes a minute.
+
+In detail at the paper's rate (8 requests/s, far above what one such GPU serves) and just below what it can serve; and
+in a sweep from idle to there."""
 
 
 @dataclass
@@ -69,15 +71,16 @@ class Comparing:
         seeds = (
             f", {self.scenario.seeds} seeds from {trace.seed}" if self.scenario.seeds > 1 else f", seed {trace.seed}"
         )
+        tokens, jobs = inputs.kv_blocks * inputs.block_size, min(self.jobs, len(tasks))
+        replicas = f", on each of {self.scenario.replicas} replicas" if self.scenario.replicas > 1 else ""
         told = {
             "trace": f"{inputs.trace.name}: {len(inputs.trace):,} requests{seeds}",
             "loads": f"{', '.join(f'{rate:g}' for rate in rates)} requests/s" if rates else "as recorded",
             "profile": f"{profile.name}{' (a prior: nothing was measured)' if profile.prior else ''}: S_pf "
             f"{profile.pivot.forward_size} tokens in {1e3 * profile.pivot.time:.0f} ms",
-            "KV cache": f"{inputs.kv_blocks} blocks of {inputs.block_size} = {inputs.kv_blocks * inputs.block_size:,} tokens"
-            + (f", on each of {self.scenario.replicas} replicas" if self.scenario.replicas > 1 else ""),
+            "KV cache": f"{inputs.kv_blocks} blocks of {inputs.block_size} = {tokens:,} tokens{replicas}",
             "policies": "; ".join(policy.title for policy in self.scenario.policies),
-            "work": f"{len(tasks)} runs on {min(self.jobs, len(tasks))} {'core' if min(self.jobs, len(tasks)) == 1 else 'cores'}",
+            "work": f"{len(tasks)} runs on {jobs} {'core' if jobs == 1 else 'cores'}",
         }
         for name, text in told.items():
             self.out.print(f"{name:9} {text}", markup=False)
@@ -148,7 +151,7 @@ class Comparing:
         shown = [load_name(rate) for rate in self.scenario.rates or (self.scenario.trace.rate,)]
         places = {
             f"{' and '.join(shown)}/": "table.txt, table.md; goodput.png, latency.png, utilization.png, attainment.png",
-            "  POLICY/": "requests.parquet, iterations.parquet, spans.parquet; summary.json; bench.json (as vllm bench serve)"
+            "  POLICY/": "requests.parquet, iterations.parquet, spans.parquet; summary.json; bench.json (as vLLM's)"
             + ("; timeline.json.gz (open in ui.perfetto.dev)" if self.timeline else ""),
             "sweep.png": "metrics against the arrival rate" if (self.folder / "sweep.png").exists() else "",
             "runs.csv": "the metrics of all runs",

@@ -78,20 +78,20 @@ def run_cell(cell: Cell) -> Outcome:
     began = perf_counter()
     result = run(cell.scenario, cell.scenario.policies[cell.policy], inputs)
     seconds = perf_counter() - began
-    keep(result, cell)
+    keep(result, cell, cell.place)
     return Outcome(result.summary(), seconds, len(result))
 
 
-def keep(result: RunResult, cell: Cell) -> None:
-    """Writes the files of a run."""
+def keep(result: RunResult, cell: Cell, place: Path) -> None:
+    """Writes the files of a run: into a folder if it is a detailed one, else one file."""
     config = cell.scenario.model_dump(mode="json") | {"policies": [cell.title], "digest": cell.scenario.digest}
     if not cell.detailed:
-        write_json(cell.place, summary_of(result) | {"provenance": provenance(result, config)})
+        write_json(place, summary_of(result) | {"provenance": provenance(result, config)})
         return
-    save(result, cell.place, config)
-    write_json(cell.place / "bench.json", bench(result, cell))
+    save(result, place, config)
+    write_json(place / "bench.json", bench(result, cell))
     if cell.timeline:
-        write_timeline(result, cell.place / "timeline.json.gz")
+        write_timeline(result, place / "timeline.json.gz")
 
 
 def bench(result: RunResult, cell: Cell) -> dict[str, object]:

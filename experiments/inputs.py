@@ -9,7 +9,8 @@ import numpy as np
 
 from costmodel import Profile, profile
 from experiments.named import check_policy, predictor
-from experiments.scenario import CacheSettings, ObjectiveSettings, PolicySettings, Scenario, SLOSettings, TraceSettings
+from experiments.scenario import CacheSettings, PolicySettings, Scenario
+from experiments.workload_settings import ObjectiveSettings, SLOSettings, TraceSettings
 from sim.predictor import Predictor
 from sim.result import RunResult
 from sim.simulation import Progress, simulate
@@ -91,7 +92,7 @@ def the_profile(scenario: Scenario) -> Profile:
 
 
 def cache_blocks(cache: CacheSettings, found: Profile) -> int:
-    """Blocks of one replica: as said; else the paper's cache where the profile knows it; else what 90 % of memory leave."""
+    """Blocks of one replica: as said; else of the paper's cache if the profile knows it; else in 90 % of the memory."""
     if cache.kv_blocks is not None:
         return cache.kv_blocks
     kvc_bytes = cache.kvc_bytes

@@ -54,8 +54,7 @@ def literal(text: str) -> Any:
 def check_policy(spec: str) -> Scheduler:
     """The policy; raises SlosimError if there is none such or a parameter has the wrong type."""
     policy = scheduler(spec)
-    if is_dataclass(policy):
-        check_types(policy)
+    check_types(policy)
     return policy
 
 
@@ -63,6 +62,8 @@ def check_types(made: Any) -> None:
     """Raises SlosimError naming the field whose value is not of the type that its dataclass declares."""
     from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
+    if not is_dataclass(made):
+        return
     values = {field.name: getattr(made, field.name) for field in fields(made) if field.init}
     try:
         TypeAdapter(type(made)).validate_python(values, strict=False)

@@ -1,1 +1,1 @@
-"""The commands of the command line, a module each: its docstring is its help, `configure` its options, `main` the work."""
+"""The commands of the command line, a module each: help (docstring), options (`configure`), work (`main`)."""

@@ -1,0 +1,55 @@
+"""Makes, describes or converts a trace.
+
+SOURCE is paper_mix, alpaca, sharegpt, bookcorpus, or a file or folder in any format of `slosim list formats`.
+
+examples:
+  slosim trace ShareGPT_V3_unfiltered_cleaned_split.json              what is in it
+  slosim trace azure.csv -o azure.parquet                             convert; .csv and .csv.gz, too
+  slosim trace paper_mix --requests 20000 --rate 8 -o mix.parquet     make one
+  slosim trace sharegpt.json --rate 4 --set trace.arrivals=gamma --set trace.burstiness=0.5 -o bursty.csv
+  slosim trace mix.csv --slos --profile opt-13b@a100-80gb -o with-slos.csv
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("source", metavar="SOURCE", help="what to make or read")
+    parser.add_argument("--format", help="format of a file, where it is not recognised")
+    parser.add_argument("--requests", type=int, metavar="N", help="how many (of a file: the first ones)")
+    parser.add_argument("--rate", dest="one_rate", type=float, metavar="R", help="arrivals, requests/s")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of everything random (default 0)")
+    parser.add_argument("--slos", action="store_true", help="give every request objectives (the paper's, unless --set)")
+    parser.add_argument("--profile", metavar="NAME", help="whose prefill times the objectives follow")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=VALUE", help="any setting, e.g. trace.fitted=true"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help=".parquet, .csv or .csv.gz to write")
+
+
+def main(options: Namespace) -> int:
+    """Makes, describes, writes."""
+    from experiments.commands.options import scenario_from
+    from experiments.inputs import the_profile, the_trace, with_objectives
+    from traces.errors import SlosimError
+
+    options.trace = options.source
+    if options.one_rate is not None:
+        options.set.append(f"trace.rate={options.one_rate}")
+    scenario = scenario_from(options)
+    trace = the_trace(scenario.trace)
+    if options.slos:
+        trace = with_objectives(trace, scenario.slos, the_profile(scenario), scenario.trace.seed)
+    print(trace.describe())
+    if options.output:
+        try:
+            print(f"written to {trace.save(options.output)}")
+        except OSError as error:
+            raise SlosimError(
+                f"{options.output}: cannot be written ({error.strerror or error}); choose another place"
+            ) from error
+    return 0

@@ -1,0 +1,100 @@
+"""Recorded runs of real schedulers: their settings, requests and steps, and the policy that stands for each."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sim.scheduler import Scheduler
+from sim.schedulers.sarathi import Sarathi
+from sim.schedulers.vllm import Vllm
+from sim.schedulers.vllm_v1 import VllmV1
+from traces import Trace, TraceRow
+from traces.errors import SlosimError
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recorded run: settings of the real scheduler, its requests and its steps."""
+
+    name: str
+    meta: dict[str, Any]
+    ids: list[str]
+    trace: Trace
+    steps: list[dict[str, Any]]
+
+    @property
+    def settings(self) -> Settings:
+        """The real scheduler's settings."""
+        return dict(self.meta["settings"])
+
+    @property
+    def kv_blocks(self) -> int:
+        """Blocks that requests can hold."""
+        return int(self.meta.get("usable_blocks") or self.settings["num_gpu_blocks"])
+
+
+def read_recording(path: Path) -> Recording:
+    """Reads ``NAME.meta.json`` and, beside it, ``NAME.steps.jsonl.gz`` and the trace that the settings name."""
+    name = path.name.removesuffix(".meta.json")
+    if name == path.name:
+        raise SlosimError(f"{path}: give a recording by its NAME.meta.json")
+    try:
+        meta = json.loads(path.read_text())
+        with gzip.open(path.with_name(f"{name}.steps.jsonl.gz"), "rt") as lines:
+            steps = [json.loads(line) for line in lines]
+        with open(path.with_name(meta["settings"]["trace"]), newline="") as file:
+            rows = sorted(csv.DictReader(file), key=lambda row: float(row["arrived_at"]))
+    except (OSError, KeyError, ValueError) as error:
+        raise SlosimError(f"{path}: not a complete recording ({type(error).__name__}: {error})") from error
+    trace = Trace.from_rows(
+        [TraceRow(float(row["arrived_at"]), int(row["prompt_tokens"]), int(row["output_tokens"])) for row in rows]
+    )
+    return Recording(name, meta, [row["request_id"] for row in rows], trace, steps)
+
+
+def _vllm(settings: Settings) -> Scheduler:
+    old = str(settings["version"]).split(".")[:2] == ["0", "2"]
+    return Vllm(
+        max_num_batched_tokens=settings["max_num_batched_tokens"],
+        max_num_seqs=settings["max_num_seqs"],
+        max_model_len=settings["max_model_len"],
+        chunked_prefill=settings["chunked_prefill"] == "on",
+        preemption=settings["preemption_mode"],
+        max_paddings=settings["max_paddings"] if old else None,
+    )
+
+
+def _vllm_v1(settings: Settings) -> Scheduler:
+    version = tuple(int(part) for part in str(settings["version"]).split(".")[:2])
+    return VllmV1(
+        max_num_batched_tokens=settings["max_num_batched_tokens"],
+        max_num_seqs=settings["max_num_seqs"],
+        chunked_prefill=settings["chunked_prefill"] == "on",
+        long_prefill_token_threshold=settings["long_prefill_token_threshold"],
+        reserve_full_prompt=bool(settings.get("scheduler_reserve_full_isl", version >= (0, 19))),
+        watermark=float(settings.get("watermark", 0.0)),
+    )
+
+
+def _sarathi(settings: Settings) -> Scheduler:
+    return Sarathi(
+        chunk_size=settings["chunk_size"],
+        max_num_seqs=settings["max_num_seqs"],
+        max_model_len=settings["max_model_len"],
+    )
+
+
+POLICIES: dict[str, Callable[[Settings], Scheduler]] = {
+    "vllm.core.scheduler.Scheduler": _vllm,
+    "vllm.v1.core.sched.scheduler.Scheduler": _vllm_v1,
+    "SarathiScheduler": _sarathi,
+}
+"""Which policy stands for which recorded scheduler."""
