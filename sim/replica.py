@@ -87,7 +87,8 @@ class Replica(Server):
         wanted = batch.decodes
         if batch.everyone:
             leaving = [request for request in batch.paused if request in self.pool]
-            joining = [request for request in self.paused if request not in batch.paused]
+            stay = batch.paused.keys() | batch.resumed.keys()
+            joining = [request for request in self.paused if request not in stay]
         else:
             leaving = [request for request in self.pool if request not in wanted and request not in batch.resumed]
             joining = [request for request in wanted if request in self.paused]
