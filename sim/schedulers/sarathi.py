@@ -46,7 +46,8 @@ class Sarathi(Scheduler):
             if request.phase is Phase.DECODING:
                 left = 0
             if why := self._never(server, batch, request):
-                batch.reject(request, why)
+                if request not in batch.preempted:  # a victim is rejected when it waits
+                    batch.reject(request, why)
                 continue
             tokens = min(left, batch.tokens_left)
             if running >= self.max_num_seqs or not tokens or not batch.admit(request, tokens, reserve=known - tokens):
