@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from configparser import ConfigParser
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -134,6 +135,29 @@ def tracked_files() -> list[Path]:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_every_data_file_goes_into_the_package() -> None:
+    settings = ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    patterns = settings["options.package_data"]["*"].split()
+    data = [path for path in tracked_files() if path.suffix not in (".py", ".md")]
+    ours = [path.relative_to(ROOT) for path in data if path.relative_to(ROOT).parts[0] in PACKAGES]
+    assert len(ours) >= len(PACKAGES), "each has its py.typed"
+    for path in ours:
+        homes = [folder for folder in path.parents if (ROOT / folder / "__init__.py").is_file()]
+        names = [path.relative_to(folder).as_posix() for folder in homes]
+        assert any(
+            PurePath(name).match(pattern) and name.count("/") == pattern.count("/")
+            for name in names
+            for pattern in patterns
+        ), f"{path} is in no pattern of setup.cfg"
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    folders = {path.parent for path in tracked_files() if path.suffix == ".py"}
+    ours = [folder for folder in folders if folder != ROOT and folder.relative_to(ROOT).parts[0] in PACKAGES]
+    assert [folder for folder in ours if not (folder / "__init__.py").is_file()] == []
 
 
 def test_no_file_names_a_place_on_one_machine() -> None:
