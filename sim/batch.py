@@ -75,6 +75,8 @@ class Batch:
         If memory is short, the newest running request is preempted (``swap`` or recompute) until the rest fits.
         ``least_free`` is 1 for engines that ask for a free block per decode, needed or not (vLLM V0, Sarathi-Serve).
         """
+        if self.everyone:
+            raise SchedulerError("decode_all was called before: every decoding request has its token")
         server = self.server
         number = server.pool.size + len(server.paused)
         need = server.pool.blocks_needed
@@ -127,8 +129,8 @@ class Batch:
     def decode(self, request: Request) -> int:
         """Gives one decoding request its token: 1, or 0 if budget or memory is short."""
         need = self.growth(request)
-        if self.everyone or request in self.decodes or request.phase is not Phase.DECODING:
-            raise SchedulerError(f"{request!r} cannot decode: it does not decode, or has its token already")
+        if self.everyone or request in self.decodes or request.phase is not Phase.DECODING or request in self.preempted:
+            raise SchedulerError(f"{request!r} cannot decode: it does not run, or has its token already")
         if self.tokens_left < 1 or need > self.blocks_left:
             return 0
         self.decodes[request] = None
@@ -169,11 +171,16 @@ class Batch:
         ``reserve``: tokens beyond the chunk whose blocks it takes at once. Without ``tokens`` the chunk is cut to
         what budget and memory allow; with it, it is all (up to the rest of the prompt and the budget) or nothing.
         """
-        if request in self.admitted:
-            raise SchedulerError(f"{request!r} was already admitted to this batch")
+        dropped = self.preempted.get(request)
+        if (
+            request in self.admitted
+            or request in self.rejected
+            or (request.phase is not Phase.WAITING and dropped is not False)
+        ):
+            raise SchedulerError(f"{request!r} cannot be admitted: it does not wait, or is decided on already")
         size = self.server.block_size
         room = self.blocks_left - self.watermark
-        left = request.known_tokens if request in self.preempted else request.prefill_left
+        left = request.prefill_left if dropped is None else request.known_tokens
         granted = min(left, self.tokens_left)
         granted = min(granted, room * size - reserve) if tokens is None else min(granted, tokens)
         blocks = -(-(granted + reserve) // size)
@@ -213,6 +220,8 @@ class Batch:
 
     def reject(self, request: Request, why: str) -> None:
         """Gives a waiting request up for good; the result reports it with ``why``."""
+        if request.phase is not Phase.WAITING or request in self.admitted:
+            raise SchedulerError(f"{request!r} cannot be rejected: it does not wait, or was admitted")
         self.rejected[request] = why
 
     # -- questions ----------------------------------------------------------------------------------------------
