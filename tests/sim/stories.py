@@ -30,7 +30,15 @@ MODEL = Calibrated(
 """A slow little machine."""
 PROFILE: Profile = profile("opt-13b@a100-80gb-vllm")
 TABLES = ("requests", "iterations", "spans")
-SLOS = (SLO(), SLO(ttft=0.05, tbt=0.02), SLO(ttft=0.5, tbt=0.1), SLO(ttft=2.0), SLO(tbt=0.03), SLO(jct=1.5), SLO(jct=20.0))
+SLOS = (
+    SLO(),
+    SLO(ttft=0.05, tbt=0.02),
+    SLO(ttft=0.5, tbt=0.1),
+    SLO(ttft=2.0),
+    SLO(tbt=0.03),
+    SLO(jct=1.5),
+    SLO(jct=20.0),
+)
 
 
 def little_trace(
@@ -74,7 +82,9 @@ def differences(one: RunResult, other: RunResult) -> list[str]:
             a, b = np.asarray(mine[name]), np.asarray(theirs[name])
             if a.dtype != b.dtype or a.tobytes() != b.tobytes():
                 where = int(np.flatnonzero(a != b)[0]) if a.shape == b.shape and (a != b).any() else -1
-                found.append(f"{table}.{name}[{where}]: {a[where : where + 1]} and {b[where : where + 1]} ({a.size}, {b.size})")
+                found.append(
+                    f"{table}.{name}[{where}]: {a[where : where + 1]} and {b[where : where + 1]} ({a.size}, {b.size})"
+                )
     return found
 
 
