@@ -1,37 +1,65 @@
-"""Coasting: iterations in which nothing joins or arrives, without asking anybody."""
+"""Coasting: iterations in which nothing joins, without asking anybody."""
 
 from __future__ import annotations
+
+from math import inf
 
 from sim.batch import Batch
 from sim.pool import DecodePool
 from sim.replica import Replica
 
 
-def coast(server: Replica, batch: Batch, until: float) -> bool:
+def can_coast(replica: Replica) -> bool:
+    """Whether the replica's parts allow it: a pool that counts steps, and decode times on a straight line."""
+    return replica.decode_line is not None and isinstance(replica.pool, DecodePool)
+
+
+def coast(replica: Replica, batch: Batch, until: float) -> bool:
     """Repeats a steady batch while its iterations end before ``until`` (seconds) and fit the cache.
 
     The same floating-point operations in the same order as one iteration at a time, so the same story, to the last
     bit. Returns whether the batch may be repeated once more; otherwise the scheduler must be asked.
     """
-    pool, spare = server.pool, batch.least_free
-    line = server.decode_line
-    if line is not None and isinstance(pool, DecodePool):
-        while _stretch(server, pool, line(pool.size), spare, until):
-            left = server.leave_finished()
-            server.recorder.entries[-2] = server.free_blocks
-            if (left and server.crowded) or not pool.size:
-                return False
-
-    batch.tokens = pool.size
-    return spare + pool.blocks_needed <= server.free_blocks
+    while _stretch(replica, batch.least_free, until, 1 << 62, replica.waiting.size):
+        if not _settle(replica):
+            return False
+    return _repeatable(replica, batch)
 
 
-def _stretch(server: Replica, pool: DecodePool, line: tuple[float, float], spare: int, until: float) -> bool:
-    """Steps the pool to its next event, and writes the steps down as one entry; returns whether it got that far."""
-    recorder, history = server.recorder, server.history
-    (fixed, slope), number, size, growing = line, pool.size, pool.block_size, pool.growing
+def cross(replica: Replica, batch: Batch, waiting: int) -> bool:
+    """One more iteration, during which something happened; ``waiting`` requests were there when it began."""
+    _stretch(replica, 0, inf, 1, waiting)
+    return _settle(replica) and _repeatable(replica, batch)
+
+
+def next_end(replica: Replica) -> float:
+    """When the next decode step would end, seconds."""
+    fixed, slope = replica.decode_line(replica.pool.size)
+    return replica.now + (fixed + slope * replica.pool.context)
+
+
+def _settle(replica: Replica) -> bool:
+    """Lets the finished go; returns whether the others may decode on unasked."""
+    left = replica.leave_finished()
+    replica.recorder.entries[-2] = replica.free_blocks
+    return replica.pool.size > 0 and not (left and replica.crowded)
+
+
+def _repeatable(replica: Replica, batch: Batch) -> bool:
+    batch.tokens = replica.pool.size
+    return batch.least_free + replica.pool.blocks_needed <= replica.free_blocks
+
+
+def _stretch(server: Replica, spare: int, until: float, most: int, waiting: int) -> bool:
+    """Steps the pool to its next event, at most ``most`` times, and writes the steps down as one entry.
+
+    Returns whether it got to the event.
+    """
+    pool, recorder, history = server.pool, server.recorder, server.history
+    number, size, growing = pool.size, pool.block_size, pool.growing
+    fixed, slope = server.decode_line(number)
     step = first = pool.steps
-    last = step + pool.steps_to_event()
+    last = step + min(pool.steps_to_event(), most)
     context, free, now = pool.context, server.free_blocks, server.now
     seconds, duration = history.seconds, 0.0
     ends, frees = recorder.ends.append, recorder.free_blocks.append
@@ -52,7 +80,7 @@ def _stretch(server: Replica, pool: DecodePool, line: tuple[float, float], spare
     if steps:
         recorder.entries.extend((
             server.now, steps, 0, number, pool.context, 0.0, number, 0, server.kv_tokens + number,
-            server.waiting.size, server.running_count, len(server.swapped), 0, free, 0.0,
+            waiting, server.running_count, len(server.swapped), 0, free, 0.0,
         ))  # fmt: skip
         server.now = now
         server.free_blocks = free

@@ -11,7 +11,7 @@ from simpy import Event
 from costmodel import BatchShape
 from sim.batch import Batch
 from sim.clock import Clock
-from sim.coast import coast
+from sim.coast import can_coast, coast, cross, next_end
 from sim.errors import SchedulerError
 from sim.recorder import Entry
 from sim.replica import Replica
@@ -47,6 +47,8 @@ class Engine:
         """Whether steady batches are repeated without asking the scheduler."""
         self.charge_scheduling = charge_scheduling
         """Whether the measured time of ``schedule`` passes on the simulated clock, too."""
+        self.alone = len(servers) == 1
+        """Whether no router looks at a server while it computes."""
         self._sleeping: dict[Replica, Event] = {}
 
     def run(self, until: float | None = None) -> None:
@@ -80,9 +82,15 @@ class Engine:
                     yield self._sleep(server)
                 continue
             empty = 0
-            steady = self.coast and batch.steady
-            again = not steady or self._skip(server, batch) or server.now == decided_at
+            steady = self.coast and batch.steady and can_coast(server)
+            fits = steady and self._skip(server, batch)
+            again = fits or not steady or server.now == decided_at
             while again:
+                if fits and self.alone:
+                    waiting = server.waiting.size
+                    yield clock.at(next_end(server))
+                    again = cross(server, batch, waiting) and self._skip(server, batch)
+                    continue
                 shape = server.start(batch)
                 if self.watch:
                     self.watch.started(server, batch, shape)
@@ -94,7 +102,7 @@ class Engine:
                 else:
                     yield clock.at(end)
                 left = self._complete(server, batch, entry, end, duration)
-                again = steady and not (left and server.crowded) and self._skip(server, batch)
+                again = fits = steady and not (left and server.crowded) and self._skip(server, batch)
 
     def _sleep(self, server: Replica) -> Event:
         event = self.clock.event()

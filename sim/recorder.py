@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.iterations import Entries
 from sim.request import Request
 
 ENTRY = (
@@ -30,7 +32,14 @@ FINISHED, REJECTED, UNFINISHED, NOT_ARRIVED = range(4)
 Entry = tuple[float, int, int, int, int, float, int, int, int, int, int, int, int, int, float]
 """Values in the order of ``ENTRY``."""
 
-Column = NDArray[np.float64]
+KIND: dict[str, Any] = {
+    "start": np.float64,
+    "attention_pairs": np.float64,
+    "context_tokens": np.int64,
+    "kv_tokens": np.int64,
+    "schedule_seconds": np.float32,
+}
+"""Types of the columns that are not 32-bit integers."""
 
 
 class Recorder:
@@ -40,10 +49,11 @@ class Recorder:
         self.entries = array("d")
         self.ends = array("d")
         """End of every iteration, seconds."""
-        self.free_blocks = array("q")
+        self.free_blocks = array("i")
         """Blocks free during every iteration."""
         self.requests = array("d")
         self.spans = array("q")
+        self._packed: list[dict[str, NDArray[Any]]] = []
         self.rejections: dict[int, str] = {}
 
     def request(self, request: Request, finished_at: float, status: int) -> None:
@@ -73,21 +83,19 @@ class Recorder:
             self.spans.extend((request.id, request._prefill_iteration, first, last_step))
         request._prefill_iteration = -1
 
-    def iteration_table(self, server: int) -> dict[str, Column]:
-        """One row per iteration: entries that stand for several are written out."""
-        entry = dict(zip(ENTRY, np.frombuffer(self.entries, dtype=np.float64).reshape(-1, len(ENTRY)).T, strict=True))
-        number = entry.pop("iterations").astype(np.int64)
-        last = np.cumsum(number) - 1
-        rows = {name: np.repeat(column, number) for name, column in entry.items()}
-        nth = np.arange(len(self.ends)) - np.repeat(last - number + 1, number)
-        ends = np.frombuffer(self.ends, dtype=np.float64)
-        free = np.frombuffer(self.free_blocks, dtype=np.int64)
-        rows["context_tokens"] += nth * rows["decode_tokens"]
-        rows["kv_tokens"] += nth * rows["decode_tokens"]
-        rows["start"][nth > 0] = ends[:-1][nth[1:] > 0]
-        rows["schedule_seconds"][nth > 0] = 0.0
-        freed = free.astype(np.float64)
-        freed[last] = entry["free_blocks_end"]
-        rows |= {"end": ends.copy(), "free_blocks": free.astype(np.float64), "free_blocks_end": freed}
-        rows["server"] = np.full(len(ends), server)
-        return rows
+    def compact(self) -> None:
+        """Packs the entries so far into a third of their space; called now and then."""
+        if self.entries:
+            rows = np.frombuffer(self.entries).reshape(-1, len(ENTRY))
+            self._packed.append({name: rows[:, n].astype(KIND.get(name, np.int32)) for n, name in enumerate(ENTRY)})
+            self.entries = array("d")
+
+    def table(self, server: int) -> Entries:
+        """All that was written down of iterations."""
+        self.compact()
+        parts = self._packed or [{name: np.empty(0, KIND.get(name, np.int32)) for name in ENTRY}]
+        entries = {name: np.concatenate([part[name] for part in parts]) for name in ENTRY}
+        self._packed = [entries]
+        ends = np.frombuffer(self.ends, dtype=np.float64) if self.ends else np.empty(0)
+        free = np.frombuffer(self.free_blocks, dtype=np.int32) if self.free_blocks else np.empty(0, np.int32)
+        return Entries(server, entries, ends, free)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sim.batch import Batch
 from sim.history import History
@@ -32,7 +32,7 @@ class Server:
         self.free_blocks = machine.kv_blocks
         self.kv_tokens = 0
         """Tokens in the device's cache."""
-        self.decode_line = getattr(machine.cost_model, "decode_line", None)
+        self.decode_line: Any = getattr(machine.cost_model, "decode_line", None)
         """Iteration time of n decodes as (fixed, slope) in their context, where the cost model offers it."""
         self.history = History()
         self.pool: DecodePool | PlainPool = PlainPool(block_size) if plain else DecodePool(block_size)

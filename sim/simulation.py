@@ -116,6 +116,8 @@ class Arrivals:
                     replica.recorder.reject(request, why)
                 else:
                     engine.deliver(request, replica)
+            for replica in replicas:
+                replica.recorder.compact()
             self._report()
 
     def requests(self, first: int, stop: int) -> list[Request]:

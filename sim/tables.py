@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.iterations import IterationTable
 from sim.machine import Machine
 from sim.recorder import REQUEST, SPAN
 from sim.result import RunResult
@@ -16,19 +17,14 @@ from traces import Trace
 
 Table = dict[str, NDArray[Any]]
 
-WHOLE = (
-    "prefill_tokens", "decode_tokens", "context_tokens", "sequences", "swapped_tokens", "kv_tokens", "waiting",
-    "running", "swapped", "preempted", "free_blocks", "free_blocks_end",
-)  # fmt: skip
-
 
 def result_of(trace: Trace, servers: Sequence[Server], machine: Machine, about: Mapping[str, Any]) -> RunResult:
     """The result of a run."""
-    iterations, places = iteration_table(servers)
+    iterations = IterationTable([server.recorder.table(server.number) for server in servers])
     return RunResult(
         requests=request_table(trace, servers),
         iterations=iterations,
-        spans=span_table(servers, places),
+        spans=span_table(servers, iterations.places()),
         capacity=machine.capacity(len(servers)),
         applications=trace.applications,
         rejections=rejections(servers),
@@ -61,31 +57,14 @@ def request_table(trace: Trace, servers: Sequence[Server]) -> Table:
     return table
 
 
-def iteration_table(servers: Sequence[Server]) -> tuple[Table, list[NDArray[np.int64]]]:
-    """One row per iteration, in order of their ends; and where each server's rows went."""
-    parts = [server.recorder.iteration_table(server.number) for server in servers]
-    joined: Table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    places = [np.arange(len(parts[0]["end"]))]
-    if len(parts) > 1:
-        order = np.lexsort((joined["server"], joined["end"]))
-        joined = {name: column[order] for name, column in joined.items()}
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        places = np.split(place, np.cumsum([len(part["end"]) for part in parts])[:-1])
-    for name in WHOLE:
-        joined[name] = joined[name].astype(np.int64)
-    joined["server"] = joined["server"].astype(np.int16)
-    joined["schedule_seconds"] = joined["schedule_seconds"].astype(np.float32)
-    return joined, places
-
-
-def span_table(servers: Sequence[Server], places: Sequence[NDArray[np.int64]]) -> Table:
+def span_table(servers: Sequence[Server], places: Sequence[NDArray[np.int64] | None]) -> Table:
     """One row per run of contiguous tokens of a request."""
     parts = []
     for server, place in zip(servers, places, strict=True):
         rows = np.frombuffer(server.recorder.spans, dtype=np.int64).reshape(-1, len(SPAN)).copy()
         local = rows[:, 1]
-        rows[local >= 0, 1] = place[local[local >= 0]]
+        if place is not None:
+            rows[local >= 0, 1] = place[local[local >= 0]]
         parts.append(np.column_stack([rows, np.full(len(rows), server.number)]))
     rows = np.concatenate(parts)
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
