@@ -49,7 +49,7 @@ def little_trace(
     output: int = 20,
     slos: bool = True,
 ) -> Trace:
-    """Random requests that come within ``spread`` seconds, some at the same instant; lengths up to ``prompt``, ``output``."""
+    """Requests at random within ``spread`` seconds, some at the same instant; lengths up to ``prompt``, ``output``."""
     random = Random(seed)
     times = sorted(random.choice((random.random(), random.randrange(4) / 4)) * spread for _ in range(requests))
     return Trace.from_rows(

@@ -21,7 +21,7 @@ from sim.schedulers.vllm import Vllm
 from sim.schedulers.vllm_v1 import VllmV1
 from sim.server import Server
 from sim.simulation import simulate
-from tests.sim.stories import MODEL, PROFILE, Whimsical, little_trace
+from tests.sim.stories import PROFILE, Whimsical, little_trace
 
 GOOD = (
     Vllm(),

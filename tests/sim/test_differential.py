@@ -6,11 +6,8 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sim.result import RunResult
-from sim.router import LeastLoaded
 from sim.scheduler import Scheduler
 from sim.schedulers.accelgen import AccelGen
 from sim.schedulers.oracle import Oracle

@@ -1,0 +1,91 @@
+"""Prints how fast the simulator is, as ratios to a bare SimPy timeout loop measured in the same run.
+
+examples:
+  python -m experiments.bench
+  python -m experiments.bench light heavy --json bench.json
+  python -m experiments.bench --million
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.measure import QUICK, Bench, Line, Scale, bare_timeouts, million
+
+TITLES = {
+    "light": "Light load: ShareGPT with SLOs at 60 % of capacity",
+    "heavy": "Heavy load: the same at 150 %, in the paper's 12 GB cache",
+    "reference": "Reference: 5,000 ShareGPT requests, 128 sequences, 512-token budget, 7168 blocks of 16",
+    "batch": "One iteration against the number of running requests (none skipped)",
+    "queue": "One iteration against the number of waiting requests (none skipped)",
+    "backlog": "AccelGen with a backlog (none skipped)",
+}
+
+HEADER = f"{'':28}{'iterations/s':>14}{'ratio':>8}{'us each':>9}{'requests/s':>12}{'preempted':>11}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    options = _options(arguments)
+    scale = QUICK if options.quick else Scale()
+    bench = Bench(scale)
+    rate = bare_timeouts(scale.timeouts)
+    print(f"Python {platform.python_version()}; SimPy: {rate:,.0f} bare timeouts per CPU second, which is ratio 1")
+    lines: list[Line] = []
+    for name in options.groups or ([] if options.million else bench.groups()):
+        print(f"\n{TITLES[name]}\n{HEADER}")
+        for line in bench.groups()[name]():
+            print(_in_words(line), flush=True)
+            lines.append(line)
+    figures: dict[str, Any] = {"bare_timeouts_per_second": rate, "lines": [line._asdict() for line in lines]}
+    figures["peak_memory_bytes"] = _peak_memory()
+    print(f"\nPeak memory so far: {figures['peak_memory_bytes'] / 1e6:,.0f} MB")
+    if options.million:
+        figures["million"] = _million(scale.million)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> Namespace:
+    parser = ArgumentParser("experiments.bench", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(TITLES)} (all, unless said)")
+    parser.add_argument("--million", action="store_true", help="a million requests through vllm: CPU seconds, memory")
+    parser.add_argument("--quick", action="store_true", help="hardly any work: shows that it runs")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.groups) - TITLES.keys():
+        parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(TITLES)}")
+    return options
+
+
+def _in_words(line: Line) -> str:
+    rate = line.iterations_per_second
+    requests = "" if line.requests_per_second != line.requests_per_second else f"{line.requests_per_second:,.0f}"
+    return f"{line.name:28}{rate:14,.0f}{line.ratio:8.3f}{1e6 / rate:9.1f}{requests:>12}{line.preemptions:11,}"
+
+
+def _peak_memory() -> float:
+    from resource import RUSAGE_SELF, getrusage
+
+    return getrusage(RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def _million(requests: int) -> dict[str, float]:
+    figures = million(requests)
+    print(
+        f"\n{requests:,} ShareGPT requests through vllm: {figures['simulate_cpu_seconds']:.1f} s of CPU to simulate "
+        f"({figures['process_cpu_seconds']:.1f} s for all of the process), {figures['iterations']:,.0f} iterations, "
+        f"{figures['peak_memory_bytes'] / 1e9:.2f} GB at the peak"
+    )
+    return figures
+
+
+if __name__ == "__main__":
+    sys.exit(main())
