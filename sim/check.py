@@ -99,9 +99,15 @@ def _try(policy: Scheduler, trial: Trial, machine: Any) -> TrialReport:
 
 
 def _run(policy: Scheduler, original: Scheduler, trial: Trial, machine: Any, coast: bool) -> RunResult:
-    told = getattr(original, "predictor", unknown)
-    memory = {"kv_blocks": trial.kv_blocks, "block_size": trial.block_size}
-    return simulate(trial.trace, policy, machine, predictor=told, coast=coast, **memory)
+    return simulate(
+        trial.trace,
+        policy,
+        machine,
+        kv_blocks=trial.kv_blocks,
+        block_size=trial.block_size,
+        predictor=getattr(original, "predictor", unknown),
+        coast=coast,
+    )
 
 
 def _coasting(policy: Scheduler, trial: Trial, machine: Any) -> RunResult:

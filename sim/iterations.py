@@ -32,8 +32,8 @@ class Entries:
     @cached_property
     def first(self) -> NDArray[np.int64]:
         """Row of the first iteration of each entry."""
-        number = self.entries["iterations"]
-        return np.cumsum(number, dtype=np.int64) - number
+        number = np.asarray(self.entries["iterations"], np.int64)
+        return np.cumsum(number) - number
 
     def column(self, name: str) -> NDArray[Any]:
         """One value per iteration."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from costmodel.shape import BatchShape
 from sim.tokens import Floats
 
 if TYPE_CHECKING:
-    from sim.result import Capacity, RunResult
+    from sim.result import RunResult
 
 SHAPE = BatchShape._fields
+ROWS_AT_ONCE = 1 << 20
 
 
 def utilization(result: RunResult, edges: Floats) -> dict[str, Floats]:
@@ -41,10 +42,14 @@ def time_mean(result: RunResult, column: str, edges: Floats) -> Floats:
 def operations(result: RunResult) -> Floats:
     """Equation (4)'s floating-point operations of every iteration; nan without facts about the model."""
     rows, model = result.iterations, result.capacity.model
-    if model is None:
-        return np.full(len(rows["end"]), np.nan)
-    shape = BatchShape(*(np.asarray(rows[name], np.float64) for name in SHAPE))  # type: ignore[arg-type]
-    return np.asarray(model.operations(shape), np.float64)
+    amounts = np.full(len(rows["end"]), np.nan)
+    if model is not None:
+        columns = [rows[name] for name in SHAPE]
+        for first in range(0, len(amounts), ROWS_AT_ONCE):
+            some = slice(first, first + ROWS_AT_ONCE)
+            shape = BatchShape(*(np.asarray(column[some], np.float64) for column in columns))  # type: ignore[arg-type]
+            amounts[some] = model.operations(shape)
+    return amounts
 
 
 def _amounts(result: RunResult, edges: Floats) -> dict[str, Floats]:
@@ -52,21 +57,17 @@ def _amounts(result: RunResult, edges: Floats) -> dict[str, Floats]:
     rows, capacity = result.iterations, result.capacity
     seconds = rows["end"] - rows["start"]
     forward_size = rows["prefill_tokens"] + rows["decode_tokens"]
-    used, allocated = _cache_shares(rows, capacity)
-    each = {
-        "gpu_busy": seconds * (forward_size > 0),
-        "gpu_utilization": operations(result) / capacity.peak_operations,
-        "pivot_utilization": seconds * np.minimum(forward_size / capacity.pivot_forward_size, 1.0),
-        "kvc_used": seconds * used,
-        "kvc_allocated_empty": seconds * (allocated - used),
+    slots = capacity.kv_blocks * capacity.block_size
+    each: dict[str, Callable[[], Floats]] = {  # one after the other: a long run's columns are large
+        "gpu_busy": lambda: seconds * (forward_size > 0),
+        "gpu_utilization": lambda: operations(result) / capacity.peak_operations,
+        "pivot_utilization": lambda: seconds * np.minimum(forward_size / capacity.pivot_forward_size, 1.0),
+        "kvc_used": lambda: seconds * (rows["kv_tokens"] / slots),
+        "kvc_allocated": lambda: seconds * (1.0 - rows["free_blocks"] / capacity.kv_blocks),
     }
-    return {name: _over_time(rows, amount, edges) for name, amount in each.items()}
-
-
-def _cache_shares(rows: Mapping[str, NDArray[Any]], capacity: Capacity) -> tuple[Floats, Floats]:
-    """Shares of a replica's cache that hold tokens, and that are allocated, during each iteration."""
-    used = rows["kv_tokens"] / (capacity.kv_blocks * capacity.block_size)
-    return used, 1.0 - rows["free_blocks"] / capacity.kv_blocks
+    amounts = {name: _over_time(rows, amount(), edges) for name, amount in each.items()}
+    amounts["kvc_allocated_empty"] = amounts.pop("kvc_allocated") - amounts["kvc_used"]
+    return amounts
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
@@ -76,11 +77,21 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
 
 def _over_time(rows: Mapping[str, NDArray[Any]], amounts: Floats, edges: Floats) -> Floats:
     """Spreads each iteration's amount evenly over its duration and sums between edges, over all servers."""
+    servers, start, end = rows["server"], rows["start"], rows["end"]
     total = np.zeros(len(edges) - 1)
-    for server in np.unique(rows["server"]):
-        mine = rows["server"] == server
-        start, end, amount = rows["start"][mine], rows["end"][mine], np.cumsum(amounts[mine])
-        knots = np.stack([start, end], axis=1).ravel()
-        reached = np.stack([np.concatenate([[0.0], amount[:-1]]), amount], axis=1).ravel()
-        total += np.diff(np.interp(edges, knots, reached))
+    for server in np.unique(servers):
+        mine = (
+            slice(None) if servers[0] == server == servers[-1] and not np.any(servers != server) else servers == server
+        )
+        total += np.diff(_reached(start[mine], end[mine], amounts[mine], edges))
     return total
+
+
+def _reached(start: Floats, end: Floats, amounts: Floats, times: Floats) -> Floats:
+    """Sum of the amounts up to each of ``times``; ``end`` ascends, and iterations do not overlap."""
+    before = np.concatenate([[0.0], np.cumsum(amounts)])
+    done = np.searchsorted(end, times, side="right")
+    current = np.minimum(done, len(end) - 1)
+    lasting = end[current] - start[current]
+    share = np.clip((times - start[current]) / np.where(lasting > 0, lasting, 1.0), 0.0, 1.0)
+    return np.asarray(before[done] + np.where(done < len(end), share * amounts[current], 0.0), np.float64)

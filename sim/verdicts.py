@@ -104,7 +104,6 @@ def _tpot(requests: Requests, end: float) -> Floats:
     finished = ~np.isnan(requests["finished_at"])
     until = np.where(finished, requests["finished_at"], end)
     mean = (until - requests["first_token_at"]) / np.maximum(requests["output_tokens"] - 1, 1)
-    mean = np.where(requests["output_tokens"] == 1, 0.0, mean)
     verdict = np.where(mean > requests["slo_tbt"], 0.0, np.where(finished, 1.0, np.nan))
     return np.where(np.isfinite(requests["slo_tbt"]), verdict, np.nan)
 
