@@ -22,11 +22,12 @@ from sim.schedulers.vllm import Vllm
 from sim.schedulers.vllm_v1 import VllmV1
 from sim.server import Server
 from sim.simulation import simulate
-from traces import Burst, Poisson, Trace, TraceRow, assign_slos, workload
+from traces import SLO, Burst, Poisson, Trace, TraceRow, assign_slos, workload
 
 POLICIES = ("vllm", "vllm-v1", "sarathi", "accelgen", "oracle")
 PROFILE = "opt-13b@a100-80gb-vllm"
 REFERENCE_BLOCKS, REFERENCE_SEQUENCES, REFERENCE_BUDGET = 7168, 128, 512
+PROMISED = SLO(ttft=10.0, tbt=0.1875)
 BATCHES = (16, 64, 256, 1024)
 QUEUES = (1_000, 10_000, 100_000)
 
@@ -173,7 +174,7 @@ class Bench:
             for size in self.scale.batches:
                 many = {"vllm": ",max_num_seqs=2048", "vllm-v1": ",max_num_seqs=2048", "accelgen": ",pivot=2048"}
                 wide = policy + many.get(policy, f",max_num_seqs=2048,chunk_size={2 * size}")
-                rows = [TraceRow(0.0, 20, 3 * self.scale.steps)] * size
+                rows = [TraceRow(0.0, 20, 3 * self.scale.steps, PROMISED)] * size
                 yield self._steps("batch", f"{policy}, {size} running", wide, Trace.from_rows(rows), 100 * size)
 
     def by_queue(self) -> Iterator[Line]:
