@@ -1,0 +1,190 @@
+"""Scenarios: what they accept, how they say no, and what they come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.inputs import build, run
+from experiments.named import predictor
+from experiments.scenario import Scenario
+from experiments.settings import Override, scenario_of
+from sim.predictor import Noisy
+from traces import SLO, Trace, TraceRow
+from traces.errors import SlosimError
+
+SMALL = {"trace": {"requests": 30, "rate": 0.5}}
+
+
+def complaint(*texts: str) -> str:
+    with pytest.raises(SlosimError) as caught:
+        scenario_of(None, [Override.of_text(text) for text in texts])
+    return str(caught.value)
+
+
+def recorded(folder: Path, times: tuple[float, ...] = (0.0, 1.0, 4.0), slo: SLO = SLO()) -> str:
+    Trace.from_rows([TraceRow(at, 100, 20, slo, "chat") for at in times]).save(folder / "t.csv")
+    return str(folder / "t.csv")
+
+
+def test_defaults_are_the_paper_s() -> None:
+    inputs = build(Scenario(trace={"requests": 20}))
+    assert inputs.kv_blocks == int(12e9 // 819_200) // 32
+    assert (inputs.block_size, inputs.profile.pivot.forward_size) == (32, 768)
+    assert [policy.title for policy in Scenario().policies] == ["vllm", "sarathi", "accelgen", "oracle"]
+    assert np.isfinite(inputs.trace.ttft).all()
+
+
+def test_a_file_is_overlaid_by_flags_and_these_by_the_last(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text('policies = ["vllm", "sarathi,chunk_size=256"]\nseeds = 3\n[trace]\nrequests = 7\nrate = 2.0\n')
+    scenario = scenario_of(path, [Override("trace.rate", 3.0), Override.of_text("trace.rate=4.5")])
+    assert (scenario.trace.requests, scenario.trace.rate, scenario.seeds) == (7, 4.5, 3)
+    assert scenario.policies[1].spec == scenario.policies[1].title == "sarathi,chunk_size=256"
+
+
+def test_every_mistake_is_told_with_its_place_and_a_hint() -> None:
+    told = complaint('policies=["vlm"]', "trace.sorce=1", "trace.rate=-2", "predictor=nosy", "slos.scale=big")
+    lines = told.splitlines()
+    assert lines[0] == "the settings: 5 mistakes"
+    assert "  policies.0: no scheduler 'vlm'; did you mean 'vllm'?" in told
+    assert "  trace.sorce: there is no such setting; did you mean 'source'?" in lines
+    assert "  trace.rate: should be greater than 0, not -2" in lines
+    assert "did you mean 'noisy'" in told
+    assert "slos.scale: should be a valid number" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("horizonn=3", "did you mean 'horizon'"),
+        ("slos.per_application.chat.rul=jct", "did you mean 'rule'"),
+        ("zzzzzz=1", "there are trace, slos, profile"),
+        ("slos.ttft=1", "is of rule 'fixed', but the rule is 'paper'"),
+        ("slos.rule=fixed", "needs at least one of ttft"),
+        ("trace.arrivals=replay", "has no recorded arrivals"),
+        ("trace.format=csv", "format and reader are of files"),
+        ('policies=["vllm", "vllm"]', "two policies are called 'vllm'"),
+        ("policies=[]", "name at least one"),
+        ('policies=["sarathi,chunk_size=many"]', "chunk_size = 'many'"),
+        ('policies=["sarathi,256"]', "'256' is no parameter"),
+        ("predictor=noisy,sgma=1", "has no parameter 'sgma'; it has sigma"),
+        ("predictor=padded,confidence=x", "confidence = 'x'"),
+    ],
+)
+def test_one_mistake_is_one_line(text: str, words: str) -> None:
+    told = complaint(text)
+    assert words in told
+    assert "\n" not in told
+
+
+def test_two_sizes_of_one_cache() -> None:
+    assert "two sizes for one cache" in complaint("cache.kv_blocks=10", "cache.kvc_bytes=1e9")
+    assert "file" in complaint("trace.source=x.csv", "trace.fitted=true")
+
+
+def test_an_override_needs_a_name_and_a_value() -> None:
+    with pytest.raises(SlosimError, match=r"write it as name=value"):
+        Override.of_text("trace.rate")
+    assert Override.of_text("a=[1, 2]").value == [1, 2]
+    assert Override.of_text("a=some words").value == "some words"
+
+
+@pytest.mark.parametrize(("content", "words"), [("a = = 1", "line 1"), (None, "cannot be read")])
+def test_a_bad_file_is_named(tmp_path: Path, content: str | None, words: str) -> None:
+    path = tmp_path / "s.toml"
+    if content:
+        path.write_text(content)
+    with pytest.raises(SlosimError, match=words) as caught:
+        scenario_of(path)
+    assert str(path) in str(caught.value)
+
+
+def test_the_same_scenario_has_the_same_digest() -> None:
+    one = Scenario(policies=["sarathi,chunk_size=256"])
+    other = Scenario(policies=[{"name": "sarathi", "parameters": {"chunk_size": 256}}])
+    assert one.digest == other.digest
+    assert one.digest != Scenario(policies=["sarathi,chunk_size=257"]).digest
+    assert Scenario(**__import__("json").loads(one.canonical())) == one
+    assert hash(one) == hash(other)
+
+
+def test_another_rate_or_seed_changes_nothing_else() -> None:
+    scenario = Scenario(**SMALL, rates=(1.0, 2.0), seeds=4)
+    at = scenario.at(2.0, 9)
+    assert (at.trace.rate, at.trace.seed, at.rates, at.seeds) == (2.0, 9, (), 1)
+    same, slower = build(at).trace, build(scenario.at(0.5, 9)).trace
+    assert (same.prompt_tokens == slower.prompt_tokens).all()
+    assert same.ttft is not None
+    assert (same.ttft == slower.ttft).all()
+    assert np.allclose(slower.arrived_at, 4 * same.arrived_at)
+
+
+def test_a_recorded_trace_keeps_its_times_or_is_stretched(tmp_path: Path) -> None:
+    source = recorded(tmp_path)
+    assert build(Scenario(trace={"source": source})).trace.arrived_at.tolist() == [0, 1, 4]
+    assert build(Scenario(trace={"source": source, "rate": 1.0})).trace.arrived_at.tolist() == [0, 0.5, 2]
+    first = build(Scenario(trace={"source": source, "requests": 2, "max_prompt_tokens": 50})).trace
+    assert first.prompt_tokens.tolist() == [50, 50]
+    every = build(Scenario(trace={"source": source, "rate": 2.0, "arrivals": "constant"})).trace
+    assert every.arrived_at.tolist() == [0.5, 1, 1.5]
+    with pytest.raises(SlosimError, match="need a rate"):
+        build(Scenario(trace={"source": source, "arrivals": "poisson"}))
+
+
+def test_untimed_requests_come_at_once_or_as_poisson(tmp_path: Path) -> None:
+    source = recorded(tmp_path, (0.0, 0.0, 0.0))
+    assert build(Scenario(trace={"source": source})).trace.arrived_at.tolist() == [0, 0, 0]
+    assert (np.diff(build(Scenario(trace={"source": source, "rate": 1.0})).trace.arrived_at) > 0).all()
+
+
+def test_a_file_s_own_objectives_stay_unless_a_rule_is_given(tmp_path: Path) -> None:
+    source = recorded(tmp_path, slo=SLO(ttft=1.5))
+    kept = build(Scenario(trace={"source": source}, slos={"scale": 2.0})).trace
+    assert kept.ttft is not None
+    assert kept.ttft.tolist() == [3, 3, 3]
+    ruled = build(Scenario(trace={"source": source}, slos={"rule": "fixed", "tbt": 0.1})).trace
+    assert [row.slo for row in ruled] == [SLO(tbt=0.1)] * 3
+    per = {"rule": "none", "per_application": {"chat": {"rule": "jct"}}}
+    jobs = build(Scenario(trace={"source": source}, slos=per)).trace
+    assert jobs.jct is not None
+    assert np.isfinite(jobs.jct).all()
+
+
+def test_generated_workloads_and_arrivals() -> None:
+    burst = build(Scenario(trace={"source": "alpaca", "requests": 5, "arrivals": "burst"})).trace
+    assert (burst.applications, burst.arrived_at.tolist()) == (("alpaca",), [0] * 5)
+    gamma = {"source": "sharegpt", "requests": 5, "arrivals": "gamma", "burstiness": 0.5, "rescale": True, "rate": 2.0}
+    assert build(Scenario(trace=gamma)).trace.arrived_at[-1] == pytest.approx(2.5)
+
+
+def test_lengths_of_the_mix_can_come_from_a_file(tmp_path: Path) -> None:
+    source = recorded(tmp_path)
+    mixed = build(Scenario(trace={"requests": 50, "sources": {"alpaca": source, "sharegpt": "sharegpt_fit"}})).trace
+    labels = mixed.application_labels()
+    assert set(mixed.prompt_tokens[labels == "alpaca"]) == {100}
+    one = Scenario(trace={"source": "alpaca", "requests": 4, "sources": {"alpaca": source}})
+    assert build(one).trace.output_tokens.tolist() == [20] * 4
+
+
+def test_cache_sizes() -> None:
+    sizes = ({"kv_blocks": 77}, {"kvc_bytes": 819_200 * 320}, {"memory_utilization": 0.9})
+    blocks = [build(Scenario(**SMALL, cache=cache)).kv_blocks for cache in sizes]
+    assert blocks[:2] == [77, 10]
+    assert blocks[2] > 1500
+
+
+def test_a_profile_of_another_model_is_refused() -> None:
+    with pytest.raises(SlosimError, match="is of opt-13b, not of opt-175b"):
+        build(Scenario(**SMALL, model="opt-175b"))
+    assert build(Scenario(**SMALL, model="OPT-13B")).profile.name == "opt-13b@a100-80gb-vllm"
+
+
+def test_a_run_is_told_what_the_scenario_says() -> None:
+    scenario = Scenario(**SMALL, predictor="noisy,sigma=0.1", replicas=2, horizon=50.0, warmup=0.1)
+    about = run(scenario, "vllm").about
+    assert about["predictor"] == "Noisy(sigma=0.1)"
+    assert (about["replicas"], about["horizon"], about["warmup"]) == (2, 50.0, 0.1)
+    assert predictor("noisy,sigma=0.1") == Noisy(0.1)
