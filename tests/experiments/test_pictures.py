@@ -97,7 +97,8 @@ def test_utilization_shows_the_shares(drawn: Drawn) -> None:
     marks = [np.asarray(line.get_xdata()).tolist() for line in gpu.lines]
     assert marks == [[one[key] for one in summaries] for key in ("gpu_busy", "pivot_utilization", "gpu_utilization")]
     widths = [patch.get_width() for patch in cache.patches]
-    assert widths == [one[key] for key in ("kvc_used", "kvc_allocated_empty", "kvc_unallocated") for one in summaries]
+    parts = [one[key] for key in ("kvc_used", "kvc_allocated_empty", "kvc_unallocated") for one in summaries]
+    assert widths == pytest.approx(parts, rel=1e-12)
     assert [label.get_text() for label in gpu.get_yticklabels()] == list(RESULTS)
 
 

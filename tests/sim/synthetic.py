@@ -12,7 +12,7 @@ from sim.result import Capacity, RunResult
 
 FINISHED, REJECTED, UNFINISHED, NOT_ARRIVED = range(4)
 NAN, INF = float("nan"), float("inf")
-CAPACITY = Capacity(50, 16, 1, MODELS["opt-13b"], 312e12, 768.0)
+CAPACITY = Capacity(50, 16, 1, MODELS["opt-13b"], 312e12, 16.0)
 
 COUNTS = ("prefill_tokens", "decode_tokens", "context_tokens", "sequences", "swapped_tokens", "kv_tokens", "waiting")
 SPAN = ("request", "prefill_iteration", "first_step", "last_step", "server")
