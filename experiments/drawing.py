@@ -40,7 +40,7 @@ def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
         colours = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
     found: dict[str, dict[str, Any]] = {}
     for name in names:
-        if name.split(":")[0].lower() == REFERENCE:
+        if name.split(",")[0].lower() == REFERENCE:
             found[name] = {"color": "#333333", "linestyle": (0, (4, 2))}
         else:
             place = sum("linestyle" not in one or one["linestyle"] == "-." for one in found.values())

@@ -180,9 +180,9 @@ def test_labels_are_moved_apart_in_order(places: list[float]) -> None:
 
 def test_every_policy_looks_its_own_and_the_oracle_is_dashed() -> None:
     names = [f"policy-{number}" for number in range(12)]
-    found = looks(["Oracle:predictor=noisy", *names])
+    found = looks(["Oracle,candidates=8", *names])
     assert len({(one["color"], str(one.get("linestyle"))) for one in found.values()}) == 13
-    assert found["Oracle:predictor=noisy"]["linestyle"] == (0, (4, 2))
+    assert found["Oracle,candidates=8"]["linestyle"] == (0, (4, 2))
     assert looks(names)["policy-0"] == found["policy-0"], "an oracle takes no colour away"
 
 
