@@ -100,4 +100,4 @@ class Server:
     @property
     def crowded(self) -> bool:
         """Whether somebody could use what a finished request frees."""
-        return bool(self.waiting.size or self.swapped)
+        return bool(self.waiting.size or self.swapped or self.prefilling)
