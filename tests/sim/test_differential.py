@@ -5,15 +5,22 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from sim.audit import audit
+from sim.batch import Batch
 from sim.result import RunResult
+from sim.router import LeastLoaded
 from sim.scheduler import Scheduler
 from sim.schedulers.accelgen import AccelGen
 from sim.schedulers.oracle import Oracle
 from sim.schedulers.sarathi import Sarathi
 from sim.schedulers.vllm import Vllm
 from sim.schedulers.vllm_v1 import VllmV1
+from sim.server import Server
 from sim.simulation import simulate
 from tests.sim.stories import MODEL, Whimsical, blocks_for_largest, differences, little_trace
 from traces import Trace
@@ -59,3 +66,107 @@ def test_grid(name: str) -> None:
         assert (result.requests["status"] <= 1).all()
         preemptions += result.requests["preemptions"].sum()
     assert preemptions or name == "oracle"
+
+
+def test_the_grid_is_hard() -> None:
+    """Everything that the three ways must agree on does happen."""
+    trace = little_trace(3, requests=40)
+    result = told_three_ways(trace, Whimsical(3), kv_blocks=blocks_for_largest(trace, 4) + 4, block_size=4)
+    requests, iterations = result.requests, result.iterations
+    assert requests["preemptions"].sum() > requests["swaps"].sum() > 3
+    assert len(result.rejections) > 0
+    assert iterations["swapped_tokens"].max() > 0
+    assert np.bincount(result.spans["request"]).max() > 3, "pauses"
+    assert (iterations["running"] > iterations["sequences"]).any()
+    assert (np.diff(iterations["end"]) == 0).any(), "batches that only move"
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_horizons_and_replicas(name: str) -> None:
+    trace = little_trace(11, requests=40, spread=0.8)
+    blocks = blocks_for_largest(trace, 4) + 8
+    whole = told_three_ways(trace, POLICIES[name], kv_blocks=blocks, block_size=4, replicas=3)
+    assert set(whole.iterations["server"]) == {0, 1, 2}
+    routed = told_three_ways(trace, POLICIES[name], kv_blocks=blocks, block_size=4, replicas=2, router=LeastLoaded())
+    assert not audit(routed)
+    for horizon in (0.2, 0.6, 1.4):
+        cut = told_three_ways(trace, POLICIES[name], kv_blocks=blocks, block_size=4, horizon=horizon)
+        assert set(cut.requests["status"]) & {2, 3}
+        assert cut.iterations["end"].max() <= horizon
+        assert not audit(cut)
+
+
+ALL_POLICIES = st.one_of(
+    st.builds(
+        Vllm,
+        st.sampled_from((None, 100, 300)),
+        st.integers(1, 20),
+        st.sampled_from((None, 100)),
+        st.booleans(),
+        st.sampled_from(("recompute", "swap")),
+        st.sampled_from((None, None, 20)),
+        st.sampled_from((0.0, 0.01, 0.1)),
+    ),
+    st.builds(VllmV1, st.integers(5, 80), st.integers(1, 20), st.just(True), st.sampled_from((0, 0, 5)), st.booleans()),
+    st.builds(
+        Sarathi, st.integers(20, 80), st.integers(1, 20), st.sampled_from((None, 75)), st.sampled_from((0.0, 0.1))
+    ),
+    st.builds(
+        AccelGen,
+        token_budget=st.sampled_from(("eq6", "inverse")),
+        pivot=st.sampled_from((16, 64, 200)),
+        gamma=st.sampled_from((0.0, 0.1, 0.75)),
+        dynamic_chunking=st.booleans(),
+        static_chunk=st.integers(20, 80),
+        slo_ordering=st.booleans(),
+        multi_resource=st.booleans(),
+        exclusive=st.booleans(),
+        overdue=st.sampled_from(("late", "urgent")),
+        admission=st.sampled_from(("prompt", "chunk")),
+        normalized=st.booleans(),
+        candidates=st.sampled_from((2, 64)),
+    ),
+    st.builds(Oracle, st.sampled_from((1, 64))),
+    st.builds(Whimsical, st.integers(0, 99), st.integers(8, 90), st.sampled_from((0.1, 0.5)), patient=st.booleans()),
+)
+WORKLOADS = st.builds(
+    little_trace,
+    st.integers(0, 10**6),
+    st.integers(1, 25),
+    st.sampled_from((0.0, 0.5, 5.0)),
+    st.sampled_from((5, 60)),
+    st.sampled_from((1, 20, 60)),
+    st.booleans(),
+)
+
+
+@settings(max_examples=150)
+@given(ALL_POLICIES, WORKLOADS, st.sampled_from((1, 3, 16)), st.sampled_from((0, 1, 3, 100)), st.integers(1, 2))
+def test_any_policy_any_workload(policy: Scheduler, trace: Trace, size: int, spare: int, replicas: int) -> None:
+    blocks = blocks_for_largest(trace, size) + spare
+    result = told_three_ways(trace, policy, kv_blocks=blocks, block_size=size, replicas=replicas)
+    assert not audit(result)
+
+
+class Stalls(Scheduler):
+    """Admits whoever fits with the first chunk: a started prompt may wait for memory until somebody finishes."""
+
+    def schedule(self, server: Server) -> Batch:
+        batch = server.new_batch(1000)
+        batch.decode_all()
+        for request in server.prefilling:
+            batch.prefill(request)
+        if not server.prefilling:
+            for request in server.waiting:
+                batch.admit(request, 8, reserve=30 if request.prompt_tokens < 8 else 8)
+        batch.hold()
+        return batch
+
+
+def test_a_finish_is_news_to_a_started_prompt() -> None:
+    """Nobody waits and one prompt is half done for lack of memory: it goes on as soon as another request finishes."""
+    trace = Trace.from_rows([(0.0, 8, 8), (0.0, 24, 1), (0.0, 4, 30)])
+    result = told_three_ways(trace, Stalls(), kv_blocks=12, block_size=6)
+    finished = result.requests["finished_at"]
+    assert finished[0] < finished[1] < finished[2]
+    assert (result.requests["status"] == 0).all()
