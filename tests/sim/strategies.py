@@ -1,0 +1,58 @@
+"""Random policies and workloads for property tests."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from sim.schedulers.accelgen import AccelGen
+from sim.schedulers.oracle import Oracle
+from sim.schedulers.sarathi import Sarathi
+from sim.schedulers.vllm import Vllm
+from sim.schedulers.vllm_v1 import VllmV1
+from tests.sim.stories import Whimsical, little_trace
+
+POLICIES = st.one_of(
+    st.builds(
+        Vllm,
+        st.sampled_from((None, 100, 300)),
+        st.integers(1, 20),
+        st.sampled_from((None, 100)),
+        st.booleans(),
+        st.sampled_from(("recompute", "swap")),
+        st.sampled_from((None, None, 20)),
+        st.sampled_from((0.0, 0.01, 0.1)),
+    ),
+    st.builds(VllmV1, st.integers(5, 80), st.integers(1, 20), st.just(True), st.sampled_from((0, 0, 5)), st.booleans()),
+    st.builds(
+        Sarathi, st.integers(20, 80), st.integers(1, 20), st.sampled_from((None, 75)), st.sampled_from((0.0, 0.1))
+    ),
+    st.builds(
+        AccelGen,
+        token_budget=st.sampled_from(("eq6", "inverse")),
+        pivot=st.sampled_from((16, 64, 200)),
+        gamma=st.sampled_from((0.0, 0.1, 0.75)),
+        dynamic_chunking=st.booleans(),
+        static_chunk=st.integers(20, 80),
+        slo_ordering=st.booleans(),
+        multi_resource=st.booleans(),
+        exclusive=st.booleans(),
+        overdue=st.sampled_from(("late", "urgent")),
+        admission=st.sampled_from(("prompt", "chunk")),
+        normalized=st.booleans(),
+        candidates=st.sampled_from((2, 64)),
+    ),
+    st.builds(Oracle, st.sampled_from((1, 64))),
+    st.builds(Whimsical, st.integers(0, 99), st.integers(8, 90), st.sampled_from((0.1, 0.5)), patient=st.booleans()),
+)
+WORKLOADS = st.builds(
+    little_trace,
+    st.integers(0, 10**6),
+    st.integers(1, 25),
+    st.sampled_from((0.0, 0.5, 5.0)),
+    st.sampled_from((5, 60)),
+    st.sampled_from((1, 20, 60)),
+    st.booleans(),
+)
+BLOCK_SIZES = st.sampled_from((1, 3, 16))
+SPARE_BLOCKS = st.sampled_from((0, 1, 3, 100))
+"""Blocks beyond what the largest request needs."""
