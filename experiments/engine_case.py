@@ -171,5 +171,5 @@ def _column(table: pandas.DataFrame, name: str, path: Path, time: bool) -> Float
     if wrong.any():
         row = int(np.argmax(wrong))
         wanted = "a time in seconds" if time else "a whole number of at least 1"
-        raise SlosimError(f"{path}: line {row + 2}, field {name}: {table[name].iloc[row]!r} is not {wanted}")
+        raise SlosimError(f"{path}: line {row + 2}, field {name}: {str(table[name].iloc[row])!r} is not {wanted}")
     return values

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments.drawing import duration_axis, figure, label_ends, looks, percent_axis, write
 
@@ -34,10 +35,14 @@ class Panel(NamedTuple):
 
 PANELS = (
     Panel("goodput", "Goodput, tokens/s"),
-    Panel("slo_attainment_tokens", "Tokens within their SLO", share=True),
+    Panel("slo_attainment_requests", "Requests within all their SLOs", share=True),
     Panel("mean_jct", "Mean job completion time", logarithmic=True),
+    Panel("request_goodput", "Requests per second within all their SLOs"),
+    Panel("p50_ttft", "Median time to first token", logarithmic=True),
     Panel("p99_tbt", "99th percentile of time between tokens", logarithmic=True),
 )
+WIDE = 20.0
+"""Rates that differ by more than this factor are shown on a logarithmic axis."""
 
 
 def draw_sweep(points: Sequence[SweepPoint], path: str | Path, panels: Sequence[Panel] = PANELS) -> Path:
@@ -75,7 +80,15 @@ def _curve(axes: Axes, points: Sequence[SweepPoint], name: str, panel: Panel, lo
 def _dress(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title)
     axes.set_xlabel("arrival rate, requests/s")
-    axes.set_xlim(0, axes.dataLim.x1)
+    low, high = axes.dataLim.minpos[0], axes.dataLim.x1
+    if high > WIDE * low:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(low, high)
+    else:
+        axes.set_xlim(0, high)
     if panel.logarithmic:
         duration_axis(axes, "y")
     elif panel.share:
