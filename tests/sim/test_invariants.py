@@ -150,8 +150,7 @@ def test_8_longer_outputs_change_nothing_before_they_show(
         simulate(rows, policy, MODEL, kv_blocks=blocks, block_size=size, predictor=told) for rows in (trace, longer)
     )
     until = float(np.nanmin(one.requests["finished_at"], initial=np.inf))
-    shown = one.iterations["end"] <= until
-    number = int(shown.sum())
+    number = int(np.searchsorted(one.iterations["end"], until)) + 1
     for name in one.iterations.keys() - {"schedule_seconds", "free_blocks_end"}:
         assert one.iterations[name][:number].tolist() == other.iterations[name][:number].tolist(), name
 
