@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from math import inf
@@ -57,7 +58,7 @@ class Oracle(Scheduler):
 
     def _admit(self, server: Server, batch: Batch) -> None:
         plan = Plan(server)
-        waiting = islice(server.waiting, self.candidates)
+        waiting = plan.fitting(islice(server.waiting, self.candidates), batch.blocks_left)
         for request in sorted(waiting, key=lambda request: self._order(server, request)):
             if not batch.tokens_left:
                 break
@@ -92,6 +93,21 @@ class Plan:
         tokens = final - steps + steps[:, None]
         blocks = -(-tokens // self.server.block_size) * (steps >= steps[:, None])
         return bool(blocks.sum(axis=1).max() <= self.server.total_blocks)
+
+    def fitting(self, requests: Iterable[Request], free_blocks: int) -> list[Request]:
+        """Those that have room now, and for which the plan ``holds``, each alone: all of them in one array step."""
+        total, size = self.server.total_blocks, self.server.block_size
+        some = [request for request in requests if self.server.blocks_for(request.known_tokens) <= free_blocks]
+        if not some:
+            return some
+        own_steps, own_final = np.array([self._end(request) for request in some]).T
+        steps, final = np.array(self.ends, dtype=np.int64).reshape(-1, 2).T
+        held = -(-(final - steps + steps[:, None]) // size) * (steps >= steps[:, None])
+        joined = -(-((own_final - own_steps)[:, None] + steps) // size) * (own_steps[:, None] >= steps)
+        at_its_end = (-(-(final - steps + own_steps[:, None]) // size) * (steps >= own_steps[:, None])).sum(axis=1)
+        others_end = (held.sum(axis=1) + joined).max(axis=1, initial=0)
+        peaks = np.maximum(others_end, at_its_end - (-own_final // size))
+        return [request for request, peak in zip(some, peaks.tolist(), strict=True) if peak <= total]
 
     def add(self, request: Request) -> None:
         """Admits a request to the plan."""
