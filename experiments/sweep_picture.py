@@ -80,7 +80,7 @@ def _curve(axes: Axes, points: Sequence[SweepPoint], name: str, panel: Panel, lo
 def _dress(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title)
     axes.set_xlabel("arrival rate, requests/s")
-    low, high = axes.dataLim.minpos[0], axes.dataLim.x1
+    low, high = axes.dataLim.minposx, axes.dataLim.x1
     if high > WIDE * low:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
