@@ -37,34 +37,54 @@ class Oracle(Scheduler):
     """Forward size in pivots when no decode limits it."""
 
     def schedule(self, server: Server) -> Batch:
+        return self.bind(server).schedule(server)
+
+    def bind(self, server: Server) -> BoundOracle:
+        return BoundOracle(self)
+
+
+class BoundOracle(Scheduler):
+    """The policy on one server. It plans admissions anew whenever somebody comes or goes, not at every step."""
+
+    def __init__(self, policy: Oracle) -> None:
+        self.policy = policy
+        self._nobody_fits: tuple[int, int] | None = None
+        """Versions of queue and pool for which the plan had no room."""
+
+    def __repr__(self) -> str:
+        return repr(self.policy)
+
+    def schedule(self, server: Server) -> Batch:
         batch = server.new_batch(self._budget(server))
         batch.decode_all()
         for request in server.prefilling:
             batch.prefill(request)
-        if server.waiting and batch.tokens_left and batch.blocks_left:
-            self._admit(server, batch)
-        if not server.waiting:  # with every step the plan has more room for those who wait
-            batch.hold()
+        versions = (server.waiting.version, server.pool.version)
+        if server.waiting.size and batch.tokens_left and versions != self._nobody_fits:
+            self._nobody_fits = None if self._admit(server, batch) else versions
+        batch.hold()
         return batch
 
     def _budget(self, server: Server) -> int:
         """Tokens that keep the tightest running decode on time; at least one beyond the decodes."""
         pivot = server.machine.pivot_of("measured")
         tightest = min((request.slo.tbt for request in server.decoding), default=inf)
-        most = max(server.decoding_count + 1, int(self.largest_budget * pivot[0]))
+        most = max(server.decoding_count + 1, int(self.policy.largest_budget * pivot[0]))
         if tightest == inf:
             return most
         return min(most, max(server.decoding_count + 1, inverse(pivot)(server, tightest)))
 
-    def _admit(self, server: Server, batch: Batch) -> None:
+    def _admit(self, server: Server, batch: Batch) -> int:
+        """Starts whom the plan has room for; returns how many."""
         plan = Plan(server)
-        waiting = plan.fitting(islice(server.waiting, self.candidates), batch.blocks_left)
+        waiting = plan.fitting(islice(server.waiting, self.policy.candidates), batch.blocks_left)
         for request in sorted(waiting, key=lambda request: self._order(server, request)):
             if not batch.tokens_left:
                 break
             fits = server.blocks_for(request.known_tokens) <= batch.blocks_left
             if fits and plan.holds(request) and batch.admit(request):
                 plan.add(request)
+        return len(batch.admitted)
 
     def _order(self, server: Server, request: Request) -> tuple[bool, float, int]:
         """On time first, by deadline; then the largest that fits, which leaves the small ones to fill the gaps."""
