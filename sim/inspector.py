@@ -187,9 +187,8 @@ def recount(batch: Batch, server: Server) -> Iterator[str]:
     decodes = [request for request in chosen if request not in batch.paused]
     running = sum(batch.resumed.values())
     tokens = sum(batch.prefills.values()) + len(decodes) + running
-    if tokens > batch.tokens or batch.tokens_left < 0:
-        over = max(tokens - batch.tokens, -batch.tokens_left)
-        yield f"over budget: the batch has {tokens} tokens, {over} more than it was granted. {verbs}"
+    if tokens > batch.tokens:
+        yield f"over budget: the batch has {tokens} tokens, {tokens - batch.tokens} more than it was granted. {verbs}"
     blocks = sum(batch.admitted.values()) + sum(batch.growth(request) for request in decodes)
     blocks += sum(batch.shortage(request, n) for request, n in batch.prefills.items() if request not in batch.admitted)
     blocks += sum(request.host_blocks for request in batch.resumed)

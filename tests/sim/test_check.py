@@ -229,13 +229,6 @@ class Greedy(Simple):
         return batch
 
 
-class Overspends(Simple):
-    def schedule(self, server: Server) -> Batch:
-        batch = super().schedule(server)
-        batch.tokens_left -= 10_000
-        return batch
-
-
 class OverTheCache(Simple):
     def schedule(self, server: Server) -> Batch:
         batch = server.new_batch(1 << 30)
@@ -377,7 +370,6 @@ BAD = {
     Remembers: "not deterministic: the same run once more tells another story: iteration",
     RandomOrder: "priority is not deterministic",
     Greedy: "over budget: the batch has .* tokens, .* more than it was granted",
-    Overspends: "over budget",
     OverTheCache: "over the cache: the batch takes",
     TooFewBlocks: "over the cache: Request(.* with 1 blocks",
     Twice: "is rejected but does not wait",

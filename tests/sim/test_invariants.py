@@ -42,8 +42,6 @@ class Recount:
         self.computed += shape.forward_size
         growing = sum(request.blocks * server.block_size == request.kv_tokens for request in server.pool)
         self.balance(server, 0 if not shape.decode_tokens else growing)
-        if batch.tokens_left < 0:
-            self.complaints.append(f"over budget by {-batch.tokens_left}")
         decodes = server.pool.size if shape.decode_tokens else 0
         context = sum(request.kv_tokens + 1 for request in server.pool) if decodes else 0
         pairs = sum(new * (request.kv_tokens + new / 2) for request, new in batch.prefills.items())
