@@ -20,11 +20,11 @@ from experiments.scenario import Scenario
 from experiments.table import Comparison
 
 DEFAULTS = {
-    "trace": {"source": "paper_mix", "requests": 3000, "rate": 8.0},
+    "trace": {"source": "paper_mix", "requests": 2000, "rate": 8.0},
     "rates": [0.6, 8.0],
-    "sweep": [0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 1.0, 2.0, 4.0],
+    "sweep": [0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 1.0, 2.0],
 }
-"""What is compared unless told otherwise: the paper's mix, with a seventh of its requests so that it takes a minute.
+"""What is compared unless told otherwise: the paper's mix, with a tenth of its requests so that it takes a minute.
 
 In detail at the paper's rate (8 requests/s, far above what one such GPU serves) and just below what it can serve; and
 in a sweep from idle to there."""
