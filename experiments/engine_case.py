@@ -3,6 +3,10 @@
 A folder holds `engine.json` (engine and version, max_num_seqs, max_num_batched_tokens, block_size, num_gpu_blocks where
 the cache can fill), `requests.csv` (request_id, arrived_at, prompt_tokens, output_tokens, first_token_at, finished_at;
 seconds) and `iterations.csv` (`calibrate.read_points`).
+
+Taken as they are in the field: vLLM from 0.8 on is V1, which keeps one block for itself; from 0.19 on it admits only
+prompts that fit as a whole, and schedules ahead (`experiments.overlap`). Prefix caching is not modelled: of prompts
+that share nothing it changes only what a preempted request computes again.
 """
 
 from __future__ import annotations
@@ -93,21 +97,21 @@ class EngineCase:
             chunked_prefill=self.flag("enable_chunked_prefill", True),
             long_prefill_token_threshold=self.number("long_prefill_token_threshold", 0),
             reserve_full_prompt=self.flag("scheduler_reserve_full_isl", version >= FIRST_WITH_FULL_PROMPT),
-            watermark=float(self.settings.get("watermark", 0.0)),
+            watermark=float(self.settings.get("watermark") or 0.0),
         )
         ahead = self.flag("async_scheduling", version >= FIRST_WITH_FULL_PROMPT)
         return Overlapped(policy) if ahead else policy
 
     def number(self, name: str, default: int) -> int:
         """A whole number of the settings; raises SlosimError if it is none."""
-        value = self.settings.get(name, default)
+        value = default if self.settings.get(name) is None else self.settings[name]
         if type(value) is not int or value < 0:
             raise SlosimError(f"{self.folder / 'engine.json'}: {name} must be a whole number, not {value!r}")
         return value
 
     def flag(self, name: str, default: bool) -> bool:
         """A switch of the settings; raises SlosimError if it is neither true nor false."""
-        value = self.settings.get(name, default)
+        value = default if self.settings.get(name) is None else self.settings[name]
         if type(value) is not bool:
             raise SlosimError(f"{self.folder / 'engine.json'}: {name} must be true or false, not {value!r}")
         return value

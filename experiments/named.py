@@ -51,7 +51,7 @@ def literal(text: str) -> Any:
         return {"true": True, "false": False, "none": None}.get(text.lower(), text)
 
 
-def check_policy(spec: str) -> Scheduler:
+def check_policy(spec: str | Scheduler) -> Scheduler:
     """The policy; raises SlosimError if there is none such or a parameter has the wrong type."""
     policy = scheduler(spec)
     check_types(policy)

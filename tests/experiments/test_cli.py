@@ -172,6 +172,11 @@ def test_list_names_everything_there_is(capsys: pytest.CaptureFixture[str]) -> N
     assert "accelgen" not in capsys.readouterr().out
 
 
+def test_check_of_a_built_in_policy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "sarathi,chunk_size=64,max_num_seqs=8"]) == 0
+    assert capsys.readouterr().out.strip()
+
+
 def test_profile_says_pivot_cache_and_provenance(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profile", "opt-13b@a100-80gb-vllm"]) == 0
     told = capsys.readouterr().out
@@ -239,6 +244,7 @@ def test_a_policy_of_one_s_own_is_checked_and_run(tmp_path: Path) -> None:
     assert bad.returncode == 1
     assert "breaks the rules" in bad.stderr
     assert "Traceback" not in bad.stderr
+    assert "Traceback" not in good.stderr
     run = slosim("run", "mine:Good", "--requests", "5", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "results" / "run" / "summary.json").is_file()

@@ -10,12 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from experiments.cli import main
+from experiments.commands import options
 from experiments.pool import cores, run_all
 from experiments.replications import interval, paired, paired_table
 from experiments.results import read
@@ -130,6 +133,32 @@ def test_an_interrupt_leaves_what_is_finished(tmp_path: Path) -> None:
     finished = [path.parent for path in tmp_path.rglob("bench.json")]
     assert finished
     assert all(len(read(folder)) == 3000 for folder in finished)
+
+
+def test_an_interrupt_says_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(work: Any, tasks: Sequence[Any], jobs: int) -> Iterator[Any]:
+        yield tasks[0], work(tasks[0])
+        (tmp_path / "rate-1" / ".half.parquet.7.draft").write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.compare.run_all", interrupted)
+    assert main([*SMALL, "--rate", "1", "-o", str(tmp_path)]) == 130
+    assert "Interrupted. 1 of 2 runs are finished" in capsys.readouterr().out
+    assert not list(tmp_path.rglob(".*.draft"))
+    assert len(list(tmp_path.rglob("bench.json"))) == 1
+
+
+@pytest.mark.parametrize(("text", "rates"), [("none", []), ("0.5,8", [0.5, 8.0])])
+def test_loads_are_lists(text: str, rates: list[float]) -> None:
+    assert options.rates(text) == rates
+
+
+def test_loads_that_are_no_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["compare", "--rate", "fast"])
+    assert "'fast' is no list of requests per second" in capsys.readouterr().err
 
 
 def _fails(task: int) -> int:

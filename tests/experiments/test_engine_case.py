@@ -92,7 +92,7 @@ def test_settings_become_the_engine_s_policy(tmp_path: Path) -> None:
 
     assert policy() == Overlapped(VllmV1(512, 16))
     assert policy(engine="vLLM 0.11.2") == VllmV1(512, 16, reserve_full_prompt=False)
-    assert policy(engine="vllm") == policy()
+    assert policy(engine="vllm", async_scheduling=None, long_prefill_token_threshold=None) == policy()
     assert policy(engine="vLLM v0.6.6.post1") == Vllm(512, 16)
     assert policy(engine="Sarathi-Serve", chunk_size=256) == Sarathi(256, 16)
     assert policy(async_scheduling=False, long_prefill_token_threshold=64) == VllmV1(512, 16, True, 64)

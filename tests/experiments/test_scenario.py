@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.inputs import build, run
-from experiments.named import predictor
+from experiments.named import check_policy, check_types, predictor
 from experiments.scenario import Scenario
 from experiments.settings import Override, scenario_of
 from sim.predictor import Noisy
+from sim.schedulers.vllm import Vllm
 from traces import SLO, Trace, TraceRow
 from traces.errors import SlosimError
 
@@ -180,6 +183,23 @@ def test_a_profile_of_another_model_is_refused() -> None:
     with pytest.raises(SlosimError, match="is of opt-13b, not of opt-175b"):
         build(Scenario(**SMALL, model="opt-175b"))
     assert build(Scenario(**SMALL, model="OPT-13B")).profile.name == "opt-13b@a100-80gb-vllm"
+
+
+@dataclass(frozen=True)
+class Odd(Vllm):
+    """A policy with a parameter that nobody can check."""
+
+    anything: Callable[[Missing], int] = len  # type: ignore[name-defined]  # noqa: F821
+
+
+def test_parameters_of_unknown_types_are_the_policy_s_own_affair() -> None:
+    assert check_policy(Odd()) == Odd()
+    check_types(object())
+
+
+def test_constant_and_poisson_arrivals() -> None:
+    times = build(Scenario(trace={"requests": 4, "rate": 2.0, "arrivals": "constant"})).trace.arrived_at
+    assert times.tolist() == [0.5, 1.0, 1.5, 2.0]
 
 
 def test_a_run_is_told_what_the_scenario_says() -> None:
