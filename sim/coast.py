@@ -35,7 +35,7 @@ def cross(replica: Replica, batch: Batch, waiting: int) -> bool:
 def next_end(replica: Replica) -> float:
     """When the next decode step would end, seconds."""
     fixed, slope = replica.decode_line(replica.pool.size)
-    return replica.now + (fixed + slope * replica.pool.context)
+    return float(replica.now + (fixed + slope * replica.pool.context))
 
 
 def _settle(replica: Replica) -> bool:
@@ -56,6 +56,7 @@ def _stretch(server: Replica, spare: int, until: float, most: int, waiting: int)
     Returns whether it got to the event.
     """
     pool, recorder, history = server.pool, server.recorder, server.history
+    assert isinstance(pool, DecodePool)
     number, size, growing = pool.size, pool.block_size, pool.growing
     fixed, slope = server.decode_line(number)
     step = first = pool.steps

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
+from itertools import repeat
+from math import inf
 from time import perf_counter, process_time
 from typing import Any
 
@@ -25,6 +27,7 @@ from sim.tables import result_of
 from traces import Trace
 from traces.errors import SlosimError
 from traces.rng import stream
+from traces.types import SLO
 
 Progress = Callable[[int, int, float], None]
 """Called now and then with requests done, requests in all, and the simulated time (seconds)."""
@@ -123,14 +126,24 @@ class Arrivals:
     def requests(self, first: int, stop: int) -> list[Request]:
         """Rows [first, stop) as requests."""
         part = self.trace[first:stop]
-        predictions = [None] * len(part) if self.predictions is None else self.predictions[first:stop].tolist()
-        rows = zip(part, predictions, strict=True)
-        return [
-            Request(
-                first + i, row.arrived_at, row.prompt_tokens, row.output_tokens, row.slo, row.application, predicted
+        number = len(part)
+        predictions = [None] * number if self.predictions is None else self.predictions[first:stop].tolist()
+        objectives = (part.ttft, part.tbt, part.jct)
+        slos: Iterable[SLO] = repeat(SLO(), number)
+        if any(column is not None for column in objectives):
+            slos = map(SLO, *([inf] * number if column is None else column.tolist() for column in objectives))
+        return list(
+            map(
+                Request,
+                range(first, first + number),
+                part.arrived_at.tolist(),
+                part.prompt_tokens.tolist(),
+                part.output_tokens.tolist(),
+                slos,
+                part.application_labels().tolist(),
+                predictions,
             )
-            for i, (row, predicted) in enumerate(rows)
-        ]
+        )
 
     def _never_fits(self, request: Request, replica: Replica) -> str:
         """Why the cache can never hold a request, or nothing. Its last output token is never written to the cache."""

@@ -78,7 +78,7 @@ class BoundAccelGen(Scheduler):
         self.server = server
         self._order: tuple[int, float, float] = (0, 0.0, 0.0)
         self._head: tuple[int, list[tuple[int, Request]], int] = (-1, [], 0)
-        self._range: tuple[int, tuple[float, float]] = (-1, (inf, 0.0))
+        self._range: tuple[int, tuple[float, float, bool]] = (-1, (inf, 0.0, True))
 
     def __repr__(self) -> str:
         return repr(self.policy)
@@ -132,14 +132,14 @@ class BoundAccelGen(Scheduler):
 
     def _decode_only(self, server: Server) -> Batch | None:
         """The common case in short: nobody waits, and all decodes fit together; the same until that changes."""
-        tightest, loosest = self.decode_slos()
-        if loosest == inf or loosest - tightest > self.policy.gamma:
+        tightest, _, steady = self.decode_slos()
+        if not steady:
             return None
         batch = server.new_batch(self.budget(server, tightest))
         if server.pool.size > batch.tokens_left or server.pool.blocks_needed > batch.blocks_left:
             return None
         batch.decode_all()
-        if self.policy.token_budget == "eq6":
+        if self.policy.token_budget == "eq6":  # the inverse depends on the context, which grows
             batch.hold()
         return batch
 
@@ -155,11 +155,12 @@ class BoundAccelGen(Scheduler):
             self._head = waiting.version, needs, min((blocks for blocks, _ in needs), default=1 << 62)
         return self._head[1:]
 
-    def decode_slos(self) -> tuple[float, float]:
-        """Tightest and loosest between-token SLO of the pool; the loosest is infinite if a member has none or a
-        completion SLO. Kept until the pool's members change."""
+    def decode_slos(self) -> tuple[float, float, bool]:
+        """Tightest and loosest between-token SLO of the pool, and whether these are all that its members have: the
+        share of a completion SLO changes with time. Kept until the members change."""
         pool = self.server.pool
         if self._range[0] != pool.version:
-            slos = [inf if request.slo.jct < inf else request.slo.tbt for request in pool]
-            self._range = pool.version, (min(slos, default=inf), max(slos, default=0.0))
+            slos = [request.slo.tbt for request in pool]
+            steady = not any(request.slo.jct < inf for request in pool)
+            self._range = pool.version, (min(slos, default=inf), max(slos, default=0.0), steady)
         return self._range[1]

@@ -9,27 +9,21 @@ from sim.schedulers.decision import Decision
 
 
 def by_distance(decision: Decision, window: list[Request]) -> None:
-    """Repeatedly whoever comes nearest to what is available: argmin of (A_c - D_c)^2 + (A_m - D_m)^2."""
-    while window:
-        distances = [distance(decision, request) for request in _distinct(decision, window)]
-        nearest = min(distances, default=inf)
+    """Repeatedly whoever comes nearest to what is available: argmin of (A_c - D_c)^2 + (A_m - D_m)^2.
+
+    Decodes that need a block have equal demands, and so have those that need none: the first of each stands for all.
+    What cannot be met now cannot be met later in this batch, for what is available only shrinks.
+    """
+    lines: list[list[Request]] = [[request] for request in window if request.phase is not Phase.DECODING]
+    decodes = [request for request in window if request.phase is Phase.DECODING]
+    lines += [[each for each in reversed(decodes) if decision.batch.growth(each) == growth] for growth in (1, 0)]
+    while lines := [line for line in lines if line]:
+        distances = [distance(decision, line[-1]) for line in lines]
+        nearest = min(distances)
         if nearest == inf:
             return
-        chosen = _distinct(decision, window)[distances.index(nearest)]
-        window.remove(chosen)
-        decision.offer(chosen)
-
-
-def _distinct(decision: Decision, window: list[Request]) -> list[Request]:
-    """The window with one decode that needs a block and one that does not: the demands of others are equal."""
-    seen: set[int] = set()
-    distinct = []
-    for request in window:
-        kind = decision.batch.growth(request) if request.phase is Phase.DECODING else -1
-        if kind < 0 or kind not in seen:
-            distinct.append(request)
-        seen.add(kind)
-    return distinct
+        decision.offer(lines[distances.index(nearest)].pop())
+        lines = [line for line, each in zip(lines, distances, strict=True) if each < inf]
 
 
 def distance(decision: Decision, request: Request) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from math import inf
 from typing import TYPE_CHECKING
 
 from sim.queues import PriorityQueue
@@ -33,8 +32,8 @@ class Filling(Decision):
     def _place_urgent_decodes(self) -> None:
         """Decodes that would miss their SLO by waiting. They go before urgent prompts, which can be cut (inferred)."""
         server, batch, policy = self.server, self.batch, self.policy
-        tightest, loosest = self.bound.decode_slos()
-        alike = not server.paused and server.pool.last_step_at == server.now and loosest < inf
+        tightest, loosest, steady = self.bound.decode_slos()
+        alike = steady and not server.paused and server.pool.last_step_at == server.now
         room = self.budget(tightest)
         if policy.slo_ordering and alike and loosest - self.slack.longest <= self.limit and server.pool.size <= room:
             if server.pool.blocks_needed > batch.blocks_left:
