@@ -48,8 +48,8 @@ class BoundOracle(Scheduler):
 
     def __init__(self, policy: Oracle) -> None:
         self.policy = policy
-        self._nobody_fits: tuple[int, int] | None = None
-        """Versions of queue and pool for which the plan had no room."""
+        self._nobody_fits: tuple[int, int, int] | None = None
+        """Versions of queue and pool, and requests finished, for which the plan had no room."""
 
     def __repr__(self) -> str:
         return repr(self.policy)
@@ -59,7 +59,7 @@ class BoundOracle(Scheduler):
         batch.decode_all()
         for request in server.prefilling:
             batch.prefill(request)
-        versions = (server.waiting.version, server.pool.version)
+        versions = (server.waiting.version, server.pool.version, server.history.finished)
         if server.waiting.size and batch.tokens_left and versions != self._nobody_fits:
             self._nobody_fits = None if self._admit(server, batch) else versions
         batch.hold()
@@ -76,14 +76,15 @@ class BoundOracle(Scheduler):
 
     def _admit(self, server: Server, batch: Batch) -> int:
         """Starts whom the plan has room for; returns how many."""
-        plan = Plan(server)
+        plan = Plan(server, [r for r in server.prefilling if batch.prefills.get(r, 0) < r.prefill_left])
         waiting = plan.fitting(islice(server.waiting, self.policy.candidates), batch.blocks_left)
         for request in sorted(waiting, key=lambda request: self._order(server, request)):
             if not batch.tokens_left:
                 break
             fits = server.blocks_for(request.known_tokens) <= batch.blocks_left
-            if fits and plan.holds(request) and batch.admit(request):
-                plan.add(request)
+            at_once = request.known_tokens <= batch.tokens_left
+            if fits and plan.holds(request, at_once) and batch.admit(request):
+                plan.add(request, at_once)
         return len(batch.admitted)
 
     def _order(self, server: Server, request: Request) -> tuple[bool, float, int]:
@@ -96,27 +97,48 @@ class BoundOracle(Scheduler):
 
 
 class Plan:
-    """How many blocks all admitted requests will hold at every step to come, if each decodes in every iteration."""
+    """How many blocks all admitted requests will hold at every step to come, if each decodes in every iteration.
 
-    def __init__(self, server: Server) -> None:
+    When an ``unfinished`` prompt, one that takes further iterations, begins to decode is not known: what it needs in
+    the end is set aside.
+    """
+
+    def __init__(self, server: Server, unfinished: Iterable[Request] = ()) -> None:
         self.server = server
-        self.ends = [self._end(request) for request in server.running_requests]
+        self.blocks = server.total_blocks
+        self.ends: list[tuple[int, int]] = []
+        aside = set(unfinished)
+        for request in server.running_requests:
+            self.add(request, request not in aside)
 
     def _end(self, request: Request) -> tuple[int, int]:
         """Steps to its end and the tokens that it then holds."""
         left = outputs_left(request)
         return left, request.known_tokens + left - 1
 
-    def holds(self, request: Request) -> bool:
-        """Whether the cache holds everyone to the end with ``request`` among them. The use peaks when somebody ends."""
-        steps, final = np.array([*self.ends, self._end(request)]).T
+    def holds(self, request: Request, at_once: bool = True) -> bool:
+        """Whether the cache holds everyone to the end with ``request`` among them. The use peaks when somebody ends.
+
+        ``at_once``: all of its prompt is computed in the next iteration.
+        """
+        if not at_once:
+            return self._peak(self.ends) + self._last_blocks(request) <= self.blocks
+        return self._peak([*self.ends, self._end(request)]) <= self.blocks
+
+    def _last_blocks(self, request: Request) -> int:
+        return self.server.blocks_for(self._end(request)[1])
+
+    def _peak(self, ends: list[tuple[int, int]]) -> int:
+        if not ends:
+            return 0
+        steps, final = np.array(ends).T
         tokens = final - steps + steps[:, None]
         blocks = -(-tokens // self.server.block_size) * (steps >= steps[:, None])
-        return bool(blocks.sum(axis=1).max() <= self.server.total_blocks)
+        return int(blocks.sum(axis=1).max())
 
     def fitting(self, requests: Iterable[Request], free_blocks: int) -> list[Request]:
         """Those that have room now, and for which the plan ``holds``, each alone: all of them in one array step."""
-        total, size = self.server.total_blocks, self.server.block_size
+        total, size = self.blocks, self.server.block_size
         some = [request for request in requests if self.server.blocks_for(request.known_tokens) <= free_blocks]
         if not some:
             return some
@@ -129,9 +151,12 @@ class Plan:
         peaks = np.maximum(others_end, at_its_end - (-own_final // size))
         return [request for request, peak in zip(some, peaks.tolist(), strict=True) if peak <= total]
 
-    def add(self, request: Request) -> None:
+    def add(self, request: Request, at_once: bool = True) -> None:
         """Admits a request to the plan."""
-        self.ends.append(self._end(request))
+        if at_once:
+            self.ends.append(self._end(request))
+        else:
+            self.blocks -= self._last_blocks(request)
 
 
 def outputs_left(request: Request) -> int:
