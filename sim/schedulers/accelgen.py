@@ -76,6 +76,7 @@ class BoundAccelGen(Scheduler):
     def __init__(self, policy: AccelGen, server: Server) -> None:
         self.policy = policy
         self.server = server
+        self._slack: tuple[tuple[float, int], Slack] | None = None
         self._order: tuple[int, float, float] = (0, 0.0, 0.0)
         self._head: tuple[int, list[tuple[int, Request]], int] = (-1, [], 0)
         self._range: tuple[int, tuple[float, float, bool]] = (-1, (inf, 0.0, True))
@@ -106,7 +107,10 @@ class BoundAccelGen(Scheduler):
 
     def slack(self) -> Slack:
         """Remaining times as of now."""
-        return Slack(self.server, self.pivot, self.policy.default_output)
+        moment = (self.server.now, self.server.history.iterations)
+        if self._slack is None or self._slack[0] != moment:
+            self._slack = moment, Slack(self.server, self.pivot, self.policy.default_output)
+        return self._slack[1]
 
     def priority(self, request: Request) -> Any:
         """When the remaining time is used up, as of now; the order is refreshed when ``epoch`` changes."""
@@ -160,7 +164,8 @@ class BoundAccelGen(Scheduler):
         share of a completion SLO changes with time. Kept until the members change."""
         pool = self.server.pool
         if self._range[0] != pool.version:
-            slos = [request.slo.tbt for request in pool]
-            steady = not any(request.slo.jct < inf for request in pool)
-            self._range = pool.version, (min(slos, default=inf), max(slos, default=0.0), steady)
+            slos = [request.slo for request in pool]
+            gaps = [slo.tbt for slo in slos]
+            steady = min([slo.jct for slo in slos], default=inf) == inf
+            self._range = pool.version, (min(gaps, default=inf), max(gaps, default=0.0), steady)
         return self._range[1]

@@ -107,6 +107,8 @@ class Filling(Decision):
 
     def _fill(self) -> None:
         """Windows of alike remaining time, one after the other, until GPU or cache is full."""
+        if self.batch.blocks_left <= self.batch.watermark and not self.started and not self.decodes:
+            return  # the common case of a full cache: all decodes run, and nobody else can
         queue = self._others()
         while queue and self.batch.tokens < self.budget(self.tightest):
             reach = queue[0].remaining + self.policy.gamma
