@@ -69,7 +69,7 @@ def paired_table(summaries: Mapping[str, Sequence[Mapping[str, float]]], baselin
         values = {title: [each[key] for each in runs] for title, runs in summaries.items()}
         if all(isfinite(value) for each in values.values() for value in each):
             table.add_row(label, *(_said(paired(values[title], values[baseline])) for title in others))
-    console = Console(file=StringIO(), width=max(60, 24 + 28 * len(others)), color_system=None)
+    console = Console(file=StringIO(), width=max(100, 24 + 28 * len(others)), color_system=None)
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
