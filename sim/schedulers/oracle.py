@@ -112,9 +112,10 @@ class Plan:
             self.add(request, request not in aside)
 
     def _end(self, request: Request) -> tuple[int, int]:
-        """Steps to its end and the tokens that it then holds."""
-        left = outputs_left(request)
-        return left, request.known_tokens + left - 1
+        """Steps to its end and the tokens that it then holds: by the prediction, but no more than the cache holds."""
+        known = request.known_tokens
+        left = min(outputs_left(request), self.server.total_blocks * self.server.block_size - known + 1)
+        return left, known + left - 1
 
     def holds(self, request: Request, at_once: bool = True) -> bool:
         """Whether the cache holds everyone to the end with ``request`` among them. The use peaks when somebody ends.
