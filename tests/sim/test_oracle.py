@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from sim.errors import SchedulerError
 from sim.machine import Machine
-from sim.predictor import Mean, unknown
+from sim.predictor import Mean, Noisy, unknown
 from sim.replica import Replica
 from sim.request import Request
 from sim.schedulers.oracle import Oracle, Plan
@@ -103,6 +105,14 @@ def test_it_needs_to_be_told() -> None:
         simulate(trace, "oracle", MODEL, kv_blocks=100, predictor=unknown)
     wrong = simulate(trace, "oracle", MODEL, kv_blocks=blocks_for_largest(trace, 4), block_size=4, predictor=Mean())
     assert (wrong.requests["status"] == 0).all()
+
+
+def test_predictions_beyond_the_cache_strand_nobody() -> None:
+    trace = little_trace(2, requests=30)
+    options: dict[str, Any] = {"kv_blocks": blocks_for_largest(trace, 4), "block_size": 4}
+    for seed in range(5):
+        result = simulate(trace, "oracle", MODEL, predictor=Noisy(2.0), seed=seed, **options)
+        assert (result.requests["status"] == 0).all()
 
 
 def test_who_can_be_on_time_comes_first() -> None:
