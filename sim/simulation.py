@@ -29,6 +29,9 @@ from traces.errors import SlosimError
 from traces.rng import stream
 from traces.types import SLO
 
+REPORTS = 200
+"""How often progress is told while requests arrive."""
+
 Progress = Callable[[int, int, float], None]
 """Called now and then with requests done, requests in all, and the simulated time (seconds)."""
 
@@ -67,13 +70,16 @@ def simulate(
     clock = Clock()
     servers = [Replica(number, policy, machine, plain) for number in range(replicas)]
     engine = Engine(clock, servers, watch, coast and not plain, charge_scheduling)
-    arrivals = Arrivals(
-        trace, told(trace.output_tokens, stream(seed, "predictor")), engine, router or RoundRobin(), progress
-    )
+    predictions = told(trace.output_tokens, stream(seed, "predictor"))
+    arrivals = Arrivals(trace, predictions, engine, router or RoundRobin())
     clock.process(arrivals.process())
+    if progress:
+        clock.process(arrivals.tell(progress))
     began, cpu = perf_counter(), process_time()
     engine.run(horizon)
     wall, cpu = perf_counter() - began, process_time() - cpu
+    if progress:
+        progress(arrivals.done(), len(trace), clock.now)
     arrivals.close()
     about = {
         "scheduler": repr(policy), "profile": machine.name, "profile_digest": machine.digest,
@@ -88,7 +94,7 @@ class Arrivals:
     """Brings the rows of a trace to the servers, each at its time."""
 
     CHUNK = 4096
-    """Rows made into Python objects at a time, and how often progress is told."""
+    """Rows made into Python objects at a time."""
 
     def __init__(
         self,
@@ -96,13 +102,11 @@ class Arrivals:
         predictions: NDArray[np.float64] | None,
         engine: Engine,
         router: Router,
-        progress: Progress | None,
     ) -> None:
         self.trace = trace
         self.predictions = predictions
         self.engine = engine
         self.router = router
-        self.progress = progress
         self.arrived = 0
 
     def process(self) -> Generator[Event, None, None]:
@@ -121,7 +125,6 @@ class Arrivals:
                     engine.deliver(request, replica)
             for replica in replicas:
                 replica.recorder.compact()
-            self._report()
 
     def requests(self, first: int, stop: int) -> list[Request]:
         """Rows [first, stop) as requests."""
@@ -152,10 +155,22 @@ class Arrivals:
             return ""
         return f"it needs {need} KV blocks of {replica.block_size} tokens; the cache has {replica.total_blocks}"
 
-    def _report(self) -> None:
-        if self.progress:
-            done = sum(len(server.recorder.requests) // len(REQUEST) for server in self.engine.servers)
-            self.progress(done, len(self.trace), self.engine.clock.now)
+    def tell(self, progress: Progress) -> Generator[Event, None, None]:
+        """Another process: tells the progress as time passes, until nothing moves any more."""
+        clock, total = self.engine.clock, len(self.trace)
+        step = max(float(self.trace.arrived_at[-1]), 1.0) / REPORTS if total else 1.0
+        iterations = -1
+        while self.arrived < total or self._iterations() > iterations:
+            iterations = self._iterations()
+            yield clock.at(clock.now + step, ARRIVAL)
+            progress(self.done(), total, clock.now)
+
+    def done(self) -> int:
+        """Requests that finished or were rejected."""
+        return sum(len(replica.recorder.requests) // len(REQUEST) for replica in self.engine.servers)
+
+    def _iterations(self) -> int:
+        return sum(len(replica.recorder.ends) for replica in self.engine.servers)
 
     def close(self) -> None:
         """Writes down what the horizon cut off."""

@@ -155,7 +155,7 @@ def test_too_many_events_are_cut_at_the_end_and_said(tmp_path: Path) -> None:
     assert part.events <= 320 < whole.events
     assert part.begin == whole.begin < part.end < whole.end
     assert max(event["ts"] for event in written(part.path)["traceEvents"] if "ts" in event) <= part.end * 1e6 + 1
-    with pytest.raises(SlosimError, match="not even the start at .+ s fits into 1 events"):
+    with pytest.raises(SlosimError, match=r"not even the start at .+ s fits into 1 events"):
         write_timeline(result, tmp_path / "none.json.gz", max_events=1)
 
 
