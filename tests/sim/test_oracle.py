@@ -53,8 +53,9 @@ def peak(running: list[tuple[int, int]], newcomer: tuple[int, int]) -> int:
 @given(st.lists(LENGTHS, max_size=5), LENGTHS)
 def test_the_plan_is_the_brute_force_account(running: list[tuple[int, int]], newcomer: tuple[int, int]) -> None:
     needed = peak(running, newcomer)
-    enough = max(needed, sum(-(-prompt // 4) for prompt, _ in running))
-    for blocks in {needed - 1, needed, needed + 1} & set(range(sum(-(-p // 4) for p, _ in running) or 1, enough + 2)):
+    least = max(peak([], lengths) for lengths in [*running, newcomer])
+    least = max(least, sum(-(-prompt // 4) for prompt, _ in running))
+    for blocks in {least, *range(max(least, needed - 1), needed + 2)}:
         plan, request = Plan(decoding(running, blocks)), member(99, *newcomer)
         assert plan.holds(request) == (needed <= blocks)
         fits_now = plan.server.blocks_for(request.known_tokens) <= plan.server.free_blocks
