@@ -165,8 +165,8 @@ def test_progress_is_told() -> None:
     assert len(told) >= 3
     done, total, now = told[-1]
     assert total == 9000
-    assert 8900 < done <= 9000
-    assert now == pytest.approx(900.0, abs=2)
+    assert 8500 < done <= 9000
+    assert 850 < now < 950
     assert [values[0] for values in told] == sorted(values[0] for values in told)
 
 
