@@ -174,8 +174,8 @@ class Bench:
             for size in self.scale.batches:
                 many = {"vllm": ",max_num_seqs=2048", "vllm-v1": ",max_num_seqs=2048", "accelgen": ",pivot=2048"}
                 wide = policy + many.get(policy, f",max_num_seqs=2048,chunk_size={2 * size}")
-                rows = [TraceRow(0.0, 20, 3 * self.scale.steps, PROMISED)] * size
-                yield self._steps("batch", f"{policy}, {size} running", wide, Trace.from_rows(rows), 100 * size)
+                rows, blocks = [TraceRow(0.0, 20, 3 * self.scale.steps, PROMISED)] * size, self.scale.steps // 4
+                yield self._steps("batch", f"{policy}, {size} running", wide, Trace.from_rows(rows), blocks * size)
 
     def by_queue(self) -> Iterator[Line]:
         """An iteration that asks the scheduler, against the requests that wait."""
