@@ -130,8 +130,10 @@ class BoundAccelGen(Scheduler):
         return self._order[0]
 
     def schedule(self, server: Server) -> Batch:
-        if not (server.waiting.size or server.prefilling or server.paused) and (batch := self._decode_only(server)):
-            return batch
+        if not (server.prefilling or server.paused):
+            batch = self._all_decode(server) if server.waiting.size else self._decode_only(server)
+            if batch:
+                return batch
         return Filling(self, server).batch
 
     def _decode_only(self, server: Server) -> Batch | None:
@@ -145,6 +147,25 @@ class BoundAccelGen(Scheduler):
         batch.decode_all()
         if self.policy.token_budget == "eq6":  # the inverse depends on the context, which grows
             batch.hold()
+        return batch
+
+    def _all_decode(self, server: Server) -> Batch | None:
+        """In short what ``Filling`` comes to when all decodes are urgent and the cache has no room for anybody else."""
+        tightest, loosest, steady = self.decode_slos()
+        pool, free, longest = server.pool, server.free_blocks, server.history.longest_iteration
+        watermark = int(self.policy.watermark * server.total_blocks)
+        if not steady or loosest > (1 + self.policy.urgency) * longest or pool.last_step_at != server.now:
+            return None
+        if (
+            not self.policy.slo_ordering
+            or pool.blocks_needed > free
+            or pool.size > (size := self.budget(server, tightest))
+        ):
+            return None
+        if free - pool.blocks_needed > watermark and self.head()[1] <= free - pool.blocks_needed - watermark:
+            return None
+        batch = server.new_batch(size, watermark)
+        batch.decode_all()
         return batch
 
     def head(self) -> tuple[list[tuple[int, Request]], int]:
