@@ -120,23 +120,28 @@ class Bench:
 
     # -- whole runs -----------------------------------------------------------------------------------------------
 
-    def capacity(self) -> float:
+    def capacity(self, blocks: int | None = None) -> float:
         """Requests per second that vllm serves when all come at once."""
         trace = workload("sharegpt", requests=min(2_000, self.scale.requests), arrivals=Burst())
-        return len(trace) / simulate(trace, "vllm", self.machine).end
+        return len(trace) / simulate(trace, "vllm", self.machine, kv_blocks=blocks).end
+
+    def paper_blocks(self) -> int:
+        """The paper's cache, in blocks of 16."""
+        return self.machine.kv_blocks(16, kvc_bytes=self.machine.paper["kvc_bytes"])
 
     def light(self) -> Iterator[Line]:
-        """ShareGPT with SLOs at 60 % of capacity."""
-        trace = self._promised(workload("sharegpt", requests=self.scale.requests, rate=0.6 * self.capacity()))
-        for policy in POLICIES:
-            yield self._whole("light", policy, policy, trace)
+        """ShareGPT with SLOs at 60 % of capacity, in the paper's cache and in all of the GPU's memory."""
+        for cache, blocks in (("12 GB", self.paper_blocks()), ("49 GB", None)):
+            rate = 0.6 * self.capacity(blocks)
+            trace = self._promised(workload("sharegpt", requests=self.scale.requests, rate=rate))
+            for policy in POLICIES:
+                yield self._whole("light", f"{policy}, {cache} cache", policy, trace, blocks)
 
     def heavy(self) -> Iterator[Line]:
         """ShareGPT with SLOs at 150 % of capacity, in the paper's small cache."""
         trace = self._promised(workload("sharegpt", requests=self.scale.requests, rate=1.5 * self.capacity()))
-        blocks = self.machine.kv_blocks(16, kvc_bytes=self.machine.paper["kvc_bytes"])
         for policy in POLICIES:
-            yield self._whole("heavy", policy, policy, trace, blocks)
+            yield self._whole("heavy", policy, policy, trace, self.paper_blocks())
 
     def reference(self) -> Iterator[Line]:
         """The case that other simulators were measured on: 6 requests/s, and all at once."""
@@ -185,13 +190,17 @@ class Bench:
                 yield self._steps("queue", f"{policy}, {size:,} waiting", f"{policy},max_num_seqs=64", trace)
 
     def backlog(self) -> Iterator[Line]:
-        """AccelGen with a long queue of requests with SLOs."""
-        trace = self._promised(workload("sharegpt", requests=self.scale.backlog + 300, arrivals=Burst()))
-        yield self._steps("backlog", f"accelgen, {self.scale.backlog:,} waiting", "accelgen", trace)
+        """AccelGen with a long queue of requests with SLOs, in the paper's cache, once the queue's order settled."""
+        trace = self._promised(workload("sharegpt", requests=self.scale.backlog + 1_000, arrivals=Burst()))
+        name, settle = f"accelgen, {self.scale.backlog:,} waiting", 4 * self.scale.steps
+        yield self._steps("backlog", name, "accelgen", trace, self.paper_blocks(), settle)
 
-    def _steps(self, group: str, name: str, policy: str, trace: Trace, kv_blocks: int | None = None) -> Line:
+    def _steps(
+        self, group: str, name: str, policy: str, trace: Trace, kv_blocks: int | None = None, first: int | None = None
+    ) -> Line:
         steps = self.scale.steps
-        watch = Stopwatch(steps // 4, steps // 4 + steps)
+        first = steps // 4 if first is None else first
+        watch = Stopwatch(first, first + steps)
         bare = bare_timeouts(self.scale.timeouts)
         with suppress(Enough):
             simulate(trace, policy, self.machine, kv_blocks=kv_blocks, watch=watch)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from costmodel import BatchShape
 from sim.batch import Batch
+from sim.errors import SchedulerError
 from sim.queues import PriorityQueue
 from sim.recorder import FINISHED, Entry
 from sim.request import Phase, Request
 from sim.server import Server
+
+LIVELOCK_AFTER = 100_000
+"""Preemptions of one request that count as a livelock."""
 
 
 class Replica(Server):
@@ -131,6 +135,8 @@ class Replica(Server):
         self.kv_tokens -= request._kv
         self.running_count -= 1
         request.preemptions += 1
+        if request.preemptions >= LIVELOCK_AFTER:
+            raise SchedulerError(f"{request!r} was preempted {LIVELOCK_AFTER:,} times: {self.scheduler!r} goes nowhere")
         self.history.preemptions += 1
         if swap:
             request.swaps += 1

@@ -122,10 +122,10 @@ class BoundAccelGen(Scheduler):
 
     def epoch(self, server: Server) -> Hashable:
         """The order is refreshed when parts of long prompts were batched (stated): here, when that moved the mean chunk
-        or the longest iteration by 5 % since the last time (inferred)."""
+        or the longest iteration by 10 % since the last time (inferred)."""
         chunk, longest = server.history.mean_chunk or 0.0, server.history.longest_iteration
         number, old_chunk, old_longest = self._order
-        if abs(chunk - old_chunk) > 0.05 * old_chunk or longest > 1.05 * old_longest:
+        if abs(chunk - old_chunk) > 0.1 * old_chunk or longest > 1.1 * old_longest:
             self._order = number + 1, chunk, longest
         return self._order[0]
 

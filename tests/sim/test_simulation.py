@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from costmodel import BatchShape
+from costmodel import BatchShape, Calibrated
 from sim.batch import Batch
 from sim.errors import SchedulerError, UnknownScheduler
 from sim.machine import Machine
@@ -277,3 +277,21 @@ def test_predictions_depend_on_the_seed_alone() -> None:
     one = simulate(trace, "oracle", MODEL, seed=1, **options)
     assert not differences(one, simulate(trace, "oracle", MODEL, seed=1, **options))
     assert differences(one, simulate(trace, "oracle", MODEL, seed=2, **options))
+
+
+def test_a_livelock_that_computes_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy that preempts whom it has just started goes nowhere, but time passes."""
+
+    @dataclass(frozen=True)
+    class Fickle(Scheduler):
+        def schedule(self, server: Server) -> Batch:
+            batch = server.new_batch(8)
+            for request in server.prefilling:
+                batch.preempt(request)
+            for request in [*server.prefilling, *server.waiting][:1]:
+                batch.admit(request, 8)
+            return batch
+
+    monkeypatch.setattr("sim.replica.LIVELOCK_AFTER", 50)
+    with pytest.raises(SchedulerError, match=r"preempted 50 times: .*Fickle.* goes nowhere"):
+        simulate(Trace.from_rows([TraceRow(0.0, 100, 5)]), Fickle(), Calibrated(1e-4), kv_blocks=20)
