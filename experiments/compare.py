@@ -20,7 +20,7 @@ from experiments.scenario import Scenario
 from experiments.table import Comparison
 
 DEFAULTS = {
-    "trace": {"source": "paper_mix", "requests": 2000, "rate": 8.0},
+    "trace": {"source": "paper_mix", "requests": 3000, "rate": 8.0},
     "rates": [0.6, 8.0],
     "sweep": [0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 1.0, 2.0],
 }
