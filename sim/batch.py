@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from sim.errors import SchedulerError
 from sim.request import Phase, Request
+from sim.room import decode_in_turn, make_room
 
 if TYPE_CHECKING:
     from sim.server import Server
-
-_ID = attrgetter("id")
 
 
 class Batch:
@@ -83,48 +80,15 @@ class Batch:
         if server.paused:
             need += sum(map(self.growth, server.paused))
         if number > self.tokens_left or self.decodes or self.preempted:
-            return self._decode_in_turn(least_free, swap)
+            return decode_in_turn(self, least_free, swap)
         if need + least_free > self.blocks_left:
-            number, need = self._make_room(number, need, least_free, swap)
+            number, need = make_room(self, number, need, least_free, swap)
         self.everyone = True
         self.least_free = least_free
         self.tokens += number
         self.tokens_left -= number
         self.blocks_left -= need
         return number
-
-    def _make_room(self, number: int, need: int, least_free: int, swap: bool) -> tuple[int, int]:
-        """Preempts the newest until the decodes of the others fit; returns how many decode, and the blocks they take.
-
-        The real engines walk from the oldest and preempt the newest not yet visited when the next does not fit: which
-        comes to the fewest of the newest that leave room for all the others. Their test for a free block is made before
-        a decode takes its own, so the last one's need does not count against it.
-        """
-        running = sorted(self.server.running_requests, key=_ID)
-        while number and need + least_free > self.blocks_left:
-            newest = running[-1]
-            if least_free and need == self.blocks_left and newest.phase is Phase.DECODING and self.growth(newest):
-                break
-            running.pop()
-            if newest.phase is Phase.DECODING:
-                number -= 1
-                need -= self.growth(newest)
-            self.preempt(newest, swap)
-        return number, need
-
-    def _decode_in_turn(self, least_free: int, swap: bool) -> int:
-        """When budget or choices leave no room for all: oldest first, victims from the newest not yet visited."""
-        queue = deque(request for request in self.server.running if request not in self.preempted)
-        granted = 0
-        while queue and self.tokens_left:
-            request = queue.popleft()
-            if request.phase is Phase.DECODING and request not in self.decodes:
-                need = max(self.growth(request), least_free)
-                while need > self.blocks_left and request not in self.preempted:
-                    self.preempt(queue.pop() if queue else request, swap)
-                if request not in self.preempted:
-                    granted += self.decode(request)
-        return granted
 
     def decode(self, request: Request) -> int:
         """Gives one decoding request its token: 1, or 0 if budget or memory is short."""
