@@ -23,10 +23,10 @@ def make_room(batch: Batch, number: int, need: int, least_free: int, swap: bool)
     """
     running = sorted(batch.server.running_requests, key=_ID)
     while number and need + least_free > batch.blocks_left:
-        newest = running[-1]
-        if least_free and need == batch.blocks_left and newest.phase is Phase.DECODING and batch.growth(newest):
+        last = next(request for request in reversed(running) if request.phase is Phase.DECODING)
+        if least_free and need == batch.blocks_left and batch.growth(last):
             break
-        running.pop()
+        newest = running.pop()
         if newest.phase is Phase.DECODING:
             number -= 1
             need -= batch.growth(newest)
