@@ -32,6 +32,8 @@ class FitReport:
     intervals: Mapping[str, tuple[float, float]]
     points: int
     held_out: str
+    draws: int = 1
+    """How many fits to so many points the parameters are the mean of."""
 
     def lines(self) -> list[str]:
         """The report as text: a line per parameter, then a line per kind."""
@@ -43,7 +45,12 @@ class FitReport:
             f"{kind:8}{error.points:6} points: median {error.median:6.2%}, p95 {error.p95:6.2%}, bias {error.bias:+.2%}"
             for kind, error in self.errors.items()
         ]
-        return [f"fitted to {self.points} points", *parameters, f"errors on {self.held_out}:", *kinds]
+        fits = (
+            f"fitted to {self.points} points"
+            if self.draws == 1
+            else (f"mean of {self.draws} fits to {self.points} points each; intervals are of the first")
+        )
+        return [fits, *parameters, f"errors on {self.held_out}:", *kinds]
 
     def profile(
         self,
@@ -97,7 +104,7 @@ def fit_points(
         fitted, found = points.take(chosen[0]), errors(cost_model, test or points.take(rest))
         held_out = "the test points" if test else f"the points outside {draws} random sets of {count}"
     intervals = bootstrap(fitted, cost_model, terms, resamples, seed)
-    return FitReport(cost_model, found, intervals, len(fitted), held_out)
+    return FitReport(cost_model, found, intervals, len(fitted), held_out, draws if count else 1)
 
 
 def fit_file(
