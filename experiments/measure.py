@@ -14,6 +14,7 @@ from typing import NamedTuple
 from simpy import Environment, Event
 
 from costmodel import BatchShape, Profile, profile
+from experiments.policy_cost import Cost, costs
 from sim.batch import Batch
 from sim.result import RunResult
 from sim.scheduler import Scheduler
@@ -30,6 +31,7 @@ REFERENCE_BLOCKS, REFERENCE_SEQUENCES, REFERENCE_BUDGET = 7168, 128, 512
 PROMISED = SLO(ttft=10.0, tbt=0.1875)
 BATCHES = (16, 64, 256, 1024)
 QUEUES = (1_000, 10_000, 100_000)
+BACKLOGS = (250, 1_000, 4_000)
 
 
 class Line(NamedTuple):
@@ -53,13 +55,14 @@ class Scale:
     requests: int = 5_000
     timeouts: int = 200_000
     steps: int = 2_000
-    backlog: int = 5_000
     queues: tuple[int, ...] = QUEUES
     batches: tuple[int, ...] = BATCHES
+    backlogs: tuple[int, ...] = BACKLOGS
+    rounds: int = 3
     million: int = 1_000_000
 
 
-QUICK = Scale(60, 2_000, 20, 100, (50, 100), (4, 8), 200)
+QUICK = Scale(60, 2_000, 20, (50, 100), (4, 8), (16, 32, 64), 1, 200)
 
 
 def bare_timeouts(number: int) -> float:
@@ -107,7 +110,7 @@ class Bench:
         self.scale = scale
         self.machine: Profile = profile(PROFILE)
 
-    def groups(self) -> dict[str, Callable[[], Iterator[Line]]]:
+    def groups(self) -> dict[str, Callable[[], Iterator[Line | Cost]]]:
         """What can be measured, by name."""
         return {
             "light": self.light,
@@ -189,23 +192,20 @@ class Bench:
                 trace = workload("sharegpt", requests=size, arrivals=Burst())
                 yield self._steps("queue", f"{policy}, {size:,} waiting", f"{policy},max_num_seqs=64", trace)
 
-    def backlog(self) -> Iterator[Line]:
-        """AccelGen with a long queue of requests with SLOs, in the paper's cache, once the queue's order settled."""
-        trace = self._promised(workload("sharegpt", requests=self.scale.backlog + 1_000, arrivals=Burst()))
-        name, settle = f"accelgen, {self.scale.backlog:,} waiting", 4 * self.scale.steps
-        yield self._steps("backlog", name, "accelgen", trace, self.paper_blocks(), settle)
-
-    def _steps(
-        self, group: str, name: str, policy: str, trace: Trace, kv_blocks: int | None = None, first: int | None = None
-    ) -> Line:
+    def _steps(self, group: str, name: str, policy: str, trace: Trace, kv_blocks: int | None = None) -> Line:
         steps = self.scale.steps
-        first = steps // 4 if first is None else first
-        watch = Stopwatch(first, first + steps)
+        watch = Stopwatch(steps // 4, steps // 4 + steps)
         bare = bare_timeouts(self.scale.timeouts)
         with suppress(Enough):
             simulate(trace, policy, self.machine, kv_blocks=kv_blocks, watch=watch)
         rate = steps / max(watch.seconds, 1e-9)
         return Line(group, name, rate, rate / bare, float("nan"), steps)
+
+    # -- every policy, the machine overloaded -----------------------------------------------------------------------
+
+    def backlog(self) -> Iterator[Cost]:
+        """Every built-in policy with ever more requests waiting, beside Sarathi."""
+        yield from costs(self.scale.backlogs, self.scale.rounds, bare_timeouts(self.scale.timeouts))
 
 
 def million(requests: int) -> dict[str, float]:

@@ -25,6 +25,8 @@ def test_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert line["iterations"] > 0
         assert line["iterations_per_second"] > 0
         assert line["ratio"] > 0
+        assert line.get("verdict", "") in told
+    assert any("verdict" in line for line in figures["lines"])
     for title in TITLES.values():
         assert title in told
     assert f"Peak memory so far: {figures['peak_memory_bytes'] / 1e6:,.0f} MB" in told
