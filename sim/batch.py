@@ -1,68 +1,20 @@
-"""A scheduler's decision for one iteration, with its own ledger of token budget and KV blocks."""
+"""A scheduler's decision for one iteration, made with verbs that cannot overdraw token budget or KV blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 from sim.errors import SchedulerError
+from sim.ledger import Ledger
 from sim.request import Phase, Request
 from sim.room import decode_in_turn, make_room
 
-if TYPE_CHECKING:
-    from sim.server import Server
 
-
-class Batch:
+class Batch(Ledger):
     """Who computes how many tokens next. A decision changes nothing until the engine applies it.
 
     Every verb returns what was granted, and none can overdraw ``tokens_left`` or ``blocks_left``.
     """
 
-    __slots__ = (
-        "admitted",
-        "blocks_left",
-        "decodes",
-        "everyone",
-        "head_of_line",
-        "holds",
-        "least_free",
-        "paused",
-        "preempted",
-        "prefills",
-        "rejected",
-        "resumed",
-        "server",
-        "tokens",
-        "tokens_left",
-        "watermark",
-    )
-
-    def __init__(self, server: Server, token_budget: int, watermark: int = 0) -> None:
-        self.server = server
-        self.tokens_left = token_budget
-        self.blocks_left = server.free_blocks
-        self.watermark = watermark
-        """Blocks that admissions leave free."""
-        self.tokens = 0
-        """Forward size so far."""
-        self.everyone = False
-        """Whether all decoding requests run, but for ``paused``."""
-        self.least_free = 0
-        self.holds = False
-        self.head_of_line = False
-        self.prefills: dict[Request, int] = {}
-        """Prompt chunks, in tokens."""
-        self.admitted: dict[Request, int] = {}
-        """Newcomers and the blocks that they take."""
-        self.decodes: dict[Request, None] = {}
-        """Decoding requests chosen one by one."""
-        self.paused: dict[Request, None] = {}
-        self.preempted: dict[Request, bool] = {}
-        """Victims, and whether they are swapped out."""
-        self.resumed: dict[Request, bool] = {}
-        """Requests swapped in, and whether they decode at once."""
-        self.rejected: dict[Request, str] = {}
+    __slots__ = ()
 
     # -- decodes ------------------------------------------------------------------------------------------------
 
@@ -129,11 +81,12 @@ class Batch:
             self._take(granted, self.shortage(request, granted))
         return granted
 
-    def admit(self, request: Request, tokens: int | None = None, reserve: int = 0) -> int:
+    def admit(self, request: Request, tokens: int | None = None, reserve: int = 0, host: Request | None = None) -> int:
         """Starts a waiting request with a chunk of its prompt; returns the tokens granted, 0 if it must wait.
 
         ``reserve``: tokens beyond the chunk whose blocks it takes at once. Without ``tokens`` the chunk is cut to
         what budget and memory allow; with it, it is all (up to the rest of the prompt and the budget) or nothing.
+        ``host``: its blocks are lent by that running request, of those it has to ``spare``, instead of the free ones.
         """
         dropped = self.preempted.get(request)
         if (
@@ -143,7 +96,7 @@ class Batch:
         ):
             raise SchedulerError(f"{request!r} cannot be admitted: it does not wait, or is decided on already")
         size = self.server.block_size
-        room = self.blocks_left - self.watermark
+        room = self.blocks_left - self.watermark if host is None else self.spare(host)
         left = request.prefill_left if dropped is None else request.known_tokens
         granted = min(left, self.tokens_left)
         granted = min(granted, room * size - reserve) if tokens is None else min(granted, tokens)
@@ -152,23 +105,31 @@ class Batch:
             return 0
         self.admitted[request] = blocks
         self.prefills[request] = granted
-        self._take(granted, blocks)
+        if host is None:
+            self._take(granted, blocks)
+        else:
+            self.hosts[request] = host
+            self._take(granted, 0)
         return granted
 
     # -- memory -------------------------------------------------------------------------------------------------
 
     def preempt(self, request: Request, swap: bool = False) -> int:
-        """Sends a running request back to wait, its cache dropped or (``swap``) moved to the host."""
+        """Sends a running request back, its cache dropped or (``swap``) moved to the host; returns the blocks freed."""
         if request in self.preempted or request.phase not in (Phase.DECODING, Phase.PREFILLING):
             raise SchedulerError(f"{request!r} cannot be preempted: it does not run")
         if request in self.prefills:
             granted = self.prefills.pop(request)
             self._take(-granted, -self.shortage(request, granted))
+        self._take(0, -self.extended.pop(request, 0))
         self.pause(request)
         self.paused.pop(request, None)
+        if request in self.hosts.values():
+            raise SchedulerError(f"{request!r} cannot be preempted: it lends blocks to a newcomer of this batch")
+        freed = self.freed(request) if self.server.hosts else request.blocks
         self.preempted[request] = swap
-        self.blocks_left += request.blocks
-        return request.blocks
+        self.blocks_left += freed
+        return freed
 
     def resume(self, request: Request, run: bool = True) -> int:
         """Swaps a request back in, to decode at once if ``run``; returns the blocks it takes, 0 if it must wait."""
@@ -182,37 +143,21 @@ class Batch:
         self._take(int(run), need)
         return need
 
+    def extend(self, request: Request, blocks: int) -> int:
+        """A running request takes up to ``blocks`` blocks beyond what it fills; returns how many. After its tokens."""
+        if request.phase not in (Phase.DECODING, Phase.PREFILLING) or request in self.preempted:
+            raise SchedulerError(f"{request!r} cannot take blocks ahead: it does not run")
+        granted = max(0, min(blocks, self.blocks_left))
+        if granted:
+            self.extended[request] = self.extended.get(request, 0) + granted
+            self._take(0, granted)
+        return granted
+
     def reject(self, request: Request, why: str) -> None:
         """Gives a waiting request up for good; the result reports it with ``why``."""
         if request.phase is not Phase.WAITING or request in self.admitted:
             raise SchedulerError(f"{request!r} cannot be rejected: it does not wait, or was admitted")
         self.rejected[request] = why
-
-    # -- questions ----------------------------------------------------------------------------------------------
-
-    def growth(self, request: Request) -> int:
-        """Blocks that the next decode step of ``request`` takes: 0 or 1."""
-        return int(request.kv_tokens == request.blocks * self.server.block_size)
-
-    def shortage(self, request: Request, tokens: int) -> int:
-        """Blocks that ``request`` needs beyond those it holds to compute ``tokens`` more."""
-        return max(0, -(-(request.kv_tokens + tokens) // self.server.block_size) - request.blocks)
-
-    def waiting(self) -> Iterator[Request]:
-        """Requests to admit, in queue order: the server's, less those decided on."""
-        for request in self.server.waiting:
-            if request not in self.admitted and request not in self.rejected:
-                yield request
-
-    @property
-    def changes(self) -> bool:
-        """Whether it moves requests, apart from computing tokens."""
-        return bool(self.preempted or self.resumed or self.rejected or self.admitted)
-
-    @property
-    def steady(self) -> bool:
-        """Whether it may be repeated without asking: it holds, and every decoding request runs and nothing else."""
-        return self.holds and self.everyone and not (self.prefills or self.paused or self.server.paused or self.changes)
 
     def hold(self, head_of_line: bool = False) -> None:
         """Promises that, if this batch only decodes, the next decisions are the same until something arrives, memory
@@ -222,8 +167,3 @@ class Batch:
         """
         self.holds = True
         self.head_of_line = head_of_line
-
-    def _take(self, tokens: int, blocks: int) -> None:
-        self.tokens += tokens
-        self.tokens_left -= tokens
-        self.blocks_left -= blocks

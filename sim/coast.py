@@ -10,8 +10,9 @@ from sim.replica import Replica
 
 
 def can_coast(replica: Replica) -> bool:
-    """Whether the replica's parts allow it: a pool that counts steps, and decode times on a straight line."""
-    return replica.decode_line is not None and isinstance(replica.pool, DecodePool)
+    """Whether the replica allows it: a pool that counts steps, decode times on a line, and nothing due later."""
+    due = replica.late_blocks or replica.copied_tokens
+    return replica.decode_line is not None and isinstance(replica.pool, DecodePool) and not due
 
 
 def coast(replica: Replica, batch: Batch, until: float) -> bool:
@@ -42,7 +43,7 @@ def _settle(replica: Replica) -> bool:
     """Lets the finished go; returns whether the others may decode on unasked."""
     left = replica.leave_finished()
     replica.recorder.entries[-2] = replica.free_blocks
-    return replica.pool.size > 0 and not (left and replica.crowded)
+    return replica.pool.size > 0 and not (left and replica.crowded) and not replica.late_blocks
 
 
 def _repeatable(replica: Replica, batch: Batch) -> bool:

@@ -119,7 +119,7 @@ class Engine:
     def _move_only(self, server: Replica, batch: Batch, seconds: float, empty: int) -> int:
         """Applies a batch that computes nothing, in no time; returns how many came in a row, 0 if nothing moved."""
         if not batch.changes:
-            return 0
+            return empty + 1 if server.release_all() else 0
         shape = server.start(batch)
         if self.watch:
             self.watch.started(server, batch, shape)
@@ -144,6 +144,7 @@ class Engine:
         history.seconds += duration
         if duration > history.longest_iteration:
             history.longest_iteration = duration
+        server.scheduler.ended(server, batch)
         if self.watch:
             self.watch.finished(server, batch, end)
         return left

@@ -10,6 +10,7 @@ from typing import Any
 from sim.batch import Batch
 from sim.errors import SchedulerError
 from sim.history import History
+from sim.ledger import Ledger
 from sim.request import Phase, Request
 from sim.scheduler import Scheduler
 from sim.server import Server
@@ -21,7 +22,9 @@ Picture = dict[str, object]
 VISIBLE = ("phase", "kv_tokens", "generated", "blocks", "prefill_left", "host_blocks", "_output_tokens")
 REQUEST = (*(name for name in Request.__slots__ if not name.startswith("_")), *VISIBLE)
 HISTORY = tuple(name for name in dir(History) if not name.startswith("__") and not callable(getattr(History, name)))
-DECISION = tuple(name for name in Batch.__slots__ if name not in ("server", "tokens_left", "blocks_left", "watermark"))
+DECISION = tuple(
+    name for name in Ledger.__slots__ if name not in ("server", "tokens_left", "blocks_left", "watermark", "memo")
+)
 
 
 @dataclass
@@ -66,6 +69,16 @@ class Inspector(Scheduler):
 
     def epoch(self, server: Server) -> Hashable:
         return self.policy.epoch(server)
+
+    @property
+    def release_delay(self) -> int:  # type: ignore[override]
+        return self.policy.release_delay
+
+    def arrived(self, request: Request) -> None:
+        self.policy.arrived(request)
+
+    def ended(self, server: Server, batch: Batch) -> None:
+        self.policy.ended(server, batch)
 
     def schedule(self, server: Server) -> Batch:
         before = picture(server)
@@ -119,7 +132,7 @@ class Inspector(Scheduler):
         oldest = server.first_unfinished
         stuck = self.progress.count(server.history.finished + len(server.recorder.rejections))
         passed = oldest is not None and self.progress.gone > oldest.id
-        if not (batch.tokens or batch.changes):
+        if not (batch.tokens or batch.changes or server.late_blocks):
             harm = "it starves for ever, though others that came later were served" if passed else "all hangs"
             raise SchedulerError(
                 f"an empty batch although requests are there ({server.waiting.size} waiting, {server.running_count} "
@@ -189,7 +202,8 @@ def recount(batch: Batch, server: Server) -> Iterator[str]:
     tokens = sum(batch.prefills.values()) + len(decodes) + running
     if tokens > batch.tokens:
         yield f"over budget: the batch has {tokens} tokens, {tokens - batch.tokens} more than it was granted. {verbs}"
-    blocks = sum(batch.admitted.values()) + sum(batch.growth(request) for request in decodes)
+    blocks = sum(taken for request, taken in batch.admitted.items() if request not in batch.hosts)
+    blocks += sum(batch.extended.values()) + sum(batch.growth(request) for request in decodes)
     blocks += sum(batch.shortage(request, n) for request, n in batch.prefills.items() if request not in batch.admitted)
     blocks += sum(request.host_blocks for request in batch.resumed)
     free = server.free_blocks + sum(request.blocks for request in batch.preempted)

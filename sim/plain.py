@@ -43,6 +43,9 @@ class PlainPool:
         del self._members[request]
         self.version += 1
 
+    def resize(self, request: Request, blocks: int) -> None:
+        request._blocks = blocks
+
     def step(self, at: float, steps: int = 1) -> None:
         assert steps == 1
         self.steps += 1

@@ -75,8 +75,8 @@ class DecodePool:
         room = request._blocks * self.block_size - kv
         if room < self.block_size:
             self.growing[(steps + room) % self.block_size] += 1
-        elif (wakes := steps + room - self.block_size + 1) <= last:  # it holds blocks to spare: it grows later
-            self._waking[wakes] = self._waking.get(wakes, 0) + 1
+        else:
+            self._wake_at(room, last, 1)
         request._kv = kv - steps
         request._generated -= steps
         request._counter = self
@@ -86,6 +86,17 @@ class DecodePool:
         last = self._members.pop(request)
         self._leaving[last].remove(request)
         self._release(request, last)
+
+    def resize(self, request: Request, blocks: int) -> None:
+        """A member holds ``blocks`` from now on: never fewer than its tokens need."""
+        size, steps, kv, last = self.block_size, self.steps, request.kv_tokens, self._members[request]
+        for held, by in ((request.blocks, -1), (blocks, 1)):
+            room = held * size - kv
+            if room < size:
+                self.growing[(steps + room) % size] += by
+            else:
+                self._wake_at(room, last, by)
+        request._blocks = blocks
 
     def step(self, at: float, steps: int = 1) -> None:
         """All members gained ``steps`` tokens, the latest at time ``at``."""
@@ -116,6 +127,16 @@ class DecodePool:
             nearest = min(nearest, min(self._waking) - self.steps)
         return nearest
 
+    def _wake_at(self, room: int, last: int, by: int) -> None:
+        """Counts a member that has ``room`` for a whole block or more: it will grow later, if it lives so long."""
+        wakes = self.steps + room - self.block_size + 1
+        if wakes <= last:
+            number = self._waking.get(wakes, 0) + by
+            if number:
+                self._waking[wakes] = number
+            else:
+                del self._waking[wakes]
+
     def _wake(self) -> None:
         self.growing[(self.steps - 1) % self.block_size] += self._waking.pop(self.steps, 0)
 
@@ -134,7 +155,5 @@ class DecodePool:
         room = held * size - kv
         if room < size:
             self.growing[(steps + room) % size] -= 1
-        elif (wakes := steps + room - size + 1) <= last:
-            self._waking[wakes] -= 1
-            if not self._waking[wakes]:
-                del self._waking[wakes]
+        else:
+            self._wake_at(room, last, -1)

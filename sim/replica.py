@@ -5,16 +5,16 @@ from __future__ import annotations
 from costmodel import BatchShape
 from sim.batch import Batch
 from sim.errors import SchedulerError
+from sim.memory import Memory
 from sim.queues import PriorityQueue
 from sim.recorder import FINISHED, Entry
 from sim.request import Phase, Request
-from sim.server import Server
 
 LIVELOCK_AFTER = 100_000
 """Preemptions of one request that count as a livelock."""
 
 
-class Replica(Server):
+class Replica(Memory):
     """A server that the engine runs: everything that changes it is here."""
 
     def prepare(self) -> None:
@@ -37,12 +37,16 @@ class Replica(Server):
         history.last_arrival = request.arrived_at
         self.arrived += 1
         self.waiting.add(request)
+        self.scheduler.arrived(request)
 
     def start(self, batch: Batch) -> BatchShape:
         """Applies a batch up to the moment when the GPU starts; returns its shape."""
+        self.batches += 1
+        if self.late_blocks:
+            self._release(self.batches)
         swapped = self._move(batch) if batch.preempted or batch.resumed or batch.rejected else 0
         for request, blocks in batch.admitted.items():
-            self._admit(request, blocks)
+            self._admit(request, blocks, batch.hosts.get(request))
         prefill_tokens, pairs = self._allocate_prefills(batch)
         self.decodes_now = decodes = batch.tokens - prefill_tokens
         context = 0
@@ -52,7 +56,14 @@ class Replica(Server):
             self.free_blocks -= self.pool.blocks_needed
             context = self.pool.context
             self.kv_tokens += decodes
-        return BatchShape(prefill_tokens, decodes, context, pairs, decodes + len(batch.prefills), swapped)
+        for request, blocks in batch.extended.items():
+            self._extend(request, blocks)
+        if swapped or self.copied_tokens:
+            swapped += self.copied_tokens
+            self.copied_tokens = 0 if batch.tokens else swapped
+        return BatchShape(
+            prefill_tokens, decodes, context, pairs, decodes + len(batch.prefills), swapped if batch.tokens else 0
+        )
 
     def entry(self, batch: Batch, shape: BatchShape, seconds: float) -> Entry:
         """What is written down of the iteration that starts: the recorder's ``ENTRY``, with the blocks free now."""
@@ -76,11 +87,15 @@ class Replica(Server):
         self.kv_tokens += total
         return total, pairs
 
-    def _admit(self, request: Request, blocks: int) -> None:
+    def _admit(self, request: Request, blocks: int, host: Request | None) -> None:
         self.waiting.remove(request)
         self.running_count += 1
         request._blocks = blocks
-        self.free_blocks -= blocks
+        if host is None:
+            self.free_blocks -= blocks
+        else:
+            self.hosts[request] = host, blocks
+            self._resize(host, -blocks)
         request.phase = Phase.PREFILLING
         self.prefilling[request] = None
         if request.admitted_at is None:
@@ -119,6 +134,8 @@ class Replica(Server):
             self.waiting.remove(request)
             request.phase = Phase.REJECTED
             self.recorder.reject(request, why)
+            if self.late_blocks and self.idle:
+                self.release_all()
         for request, swap in batch.preempted.items():
             moved += self._preempt(request, swap)
         for request, run in batch.resumed.items():
@@ -131,7 +148,7 @@ class Replica(Server):
         self.paused.pop(request, None)
         self.prefilling.pop(request, None)
         blocks, request._blocks = request._blocks, 0
-        self.free_blocks += blocks
+        self.free_blocks += self._give_back(request, blocks) if request in self.hosts else blocks
         self.kv_tokens -= request._kv
         self.running_count -= 1
         request.preemptions += 1
@@ -204,9 +221,14 @@ class Replica(Server):
 
     def _finish(self, request: Request) -> None:
         self.running_count -= 1
-        self.free_blocks += request._blocks
         self.kv_tokens -= request._kv
         request.phase = Phase.FINISHED
+        free = self._give_back(request, request._blocks) if request in self.hosts else request._blocks
+        if self.release_delay and not self.idle:
+            self.late_blocks.append((self.batches + self.release_delay, free))
+        else:
+            self.free_blocks += free
+            self._release(self.batches + self.release_delay)
         self.history.finished += 1
         self.history.output_tokens += request._generated
         self.recorder.span(request, self.pool.steps)

@@ -16,8 +16,13 @@ class Scheduler:
     """Decides before every iteration which tokens the GPU computes next.
 
     Only ``schedule`` must be written. Write a policy as a frozen dataclass: its fields are its parameters, and its
-    ``repr`` is stored with every result. ``schedule`` reads the server and must not change it.
+    ``repr`` is stored with every result. ``schedule`` reads the server and must not change it. A policy that remembers
+    keeps its memory in the object that ``bind`` returns, and changes it in ``arrived`` and ``ended`` only.
     """
+
+    release_delay: int = 0
+    """A finished request's blocks come back when so many further batches have started, each after its decision; 0: at
+    once. For engines that learn of a finish later than the GPU."""
 
     def schedule(self, server: Server) -> Batch:
         """The decision for the next iteration: {request: tokens}, made with the verbs of ``server.new_batch``."""
@@ -38,6 +43,13 @@ class Scheduler:
     def bind(self, server: Server) -> Scheduler:
         """The policy for one server, called once before the first iteration; by default the policy itself."""
         return self
+
+    def arrived(self, request: Request) -> None:
+        """Told of every request that reaches the server, when it does."""
+
+    def ended(self, server: Server, batch: Batch) -> None:
+        """Told of every batch that was applied, when its iteration has ended and the finished have left; ``batch.memo``
+        is what ``schedule`` put there. Not told of iterations that ``hold`` let the engine repeat unasked."""
 
     @property
     def first_come_first_served(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -41,12 +42,21 @@ class Server:
         self.running_count = 0
         """Requests with cache on the device."""
         self.swapped: dict[Request, None] = {}
+        self.hosts: dict[Request, tuple[Request, int]] = {}
+        """Requests that live in blocks which another one has allocated but not used: that one, and how many blocks."""
+        self.late_blocks: deque[tuple[int, int]] = deque()
+        """Blocks of finished requests that are not free yet: after how many started batches, and how many."""
         self.recorder = Recorder()
         self.decodes_now = 0
         """Decodes of the iteration that runs."""
         self.arrived = 0
         """Requests that came since the last decision."""
+        self.batches = 0
+        """Batches started."""
+        self.copied_tokens = 0
+        """Tokens' worth of blocks copied by batches that computed nothing: the next one that computes pays for them."""
         self.scheduler = scheduler.bind(self)
+        self.release_delay = self.scheduler.release_delay
         self.waiting: WaitingQueue = self._new_queue()
         self._epoch = self.scheduler.epoch(self)
 

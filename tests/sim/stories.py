@@ -110,6 +110,9 @@ class Whimsical(Scheduler):
     budget: int = 64
     whim: float = 0.3
     rejects: float = 0.05
+    ahead: float = 0.0
+    """How likely it lets running requests take blocks ahead, and newcomers live in those of others."""
+    release_delay: int = 0
     patient: bool = False
     """Whether it changes its mind only when somebody came, or left while others wait, and promises so."""
 
@@ -125,10 +128,15 @@ class Whimsical(Scheduler):
             if request not in batch.preempted and not dice.whim(f"prefill {request.id}"):
                 batch.prefill(request, dice.choose(f"chunk {request.id}", None, 1, 7))
         self._admit(batch, dice)
+        greedy = [request for request in server.running if dice.whim(f"extend {request.id}", self.ahead)]
+        for request in greedy:
+            if request not in batch.preempted:
+                batch.extend(request, dice.choose(f"extension {request.id}", 1, 2, 5))
         if not (batch.tokens or batch.changes):
             batch = server.new_batch(self.budget)
             self._whatever(server, batch)
-        if self.patient:
+        # who asks for blocks ahead would ask again when somebody leaves; what hosts can spare shrinks as they grow
+        if self.patient and not greedy and not (self.ahead and server.waiting.size):
             batch.hold()
         return batch
 
@@ -158,7 +166,13 @@ class Whimsical(Scheduler):
                 batch.reject(request, "a whim")
             elif not dice.whim(f"admit {request.id}"):
                 tokens, reserve = dice.choose(f"tokens {request.id}", None, None, 3, 16), (0, 0, 5, 40)
-                batch.admit(request, tokens, dice.choose(f"reserve {request.id}", *reserve))
+                batch.admit(request, tokens, dice.choose(f"reserve {request.id}", *reserve), self._host(batch, dice))
+
+    def _host(self, batch: Batch, dice: Dice) -> Request | None:
+        """Somebody who has blocks to spare, now and then."""
+        if not (self.ahead and dice.whim("host")):
+            return None
+        return next((request for request in batch.server.running if batch.spare(request) > 0), None)
 
     def _whatever(self, server: Server, batch: Batch) -> None:
         """The first thing that can be done, so that the world does not stop."""

@@ -42,6 +42,10 @@ POLICIES: dict[str, Scheduler] = {
     "oracle": Oracle(),
     "whimsical": Whimsical(),
     "whimsical-patient": Whimsical(patient=True, whim=0.5),
+    "whimsical-ahead": Whimsical(ahead=0.5, whim=0.5),
+    "whimsical-ahead-patient": Whimsical(ahead=0.3, whim=0.4, patient=True, release_delay=1),
+    "whimsical-late": Whimsical(release_delay=2),
+    "whimsical-late-patient": Whimsical(release_delay=2, patient=True, whim=0.5),
 }
 LOADS = {"burst": 0.0, "busy": 1.0, "idle": 60.0}
 CACHES = (0, 2, 20)
