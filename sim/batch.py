@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from sim.errors import SchedulerError
 from sim.ledger import Ledger
 from sim.request import Phase, Request
@@ -159,11 +161,13 @@ class Batch(Ledger):
             raise SchedulerError(f"{request!r} cannot be rejected: it does not wait, or was admitted")
         self.rejected[request] = why
 
-    def hold(self, head_of_line: bool = False) -> None:
+    def hold(self, head_of_line: bool = False, until: float = inf) -> None:
         """Promises that, if this batch only decodes, the next decisions are the same until something arrives, memory
         runs short, or a request finishes while others wait. The engine then need not ask; ``check_scheduler`` tests it.
 
         ``head_of_line``: the first waiting request blocks all others, so arrivals behind it change nothing either.
+        ``until``: the promise is for decisions before that time (seconds) only.
         """
         self.holds = True
+        self.until = until
         self.head_of_line = head_of_line

@@ -21,7 +21,7 @@ def coast(replica: Replica, batch: Batch, until: float) -> bool:
     The same floating-point operations in the same order as one iteration at a time, so the same story, to the last
     bit. Returns whether the batch may be repeated once more; otherwise the scheduler must be asked.
     """
-    while _stretch(replica, batch.least_free, until, 1 << 62, replica.waiting.size):
+    while _stretch(replica, batch.least_free, until, batch.until, 1 << 62, replica.waiting.size):
         if not _settle(replica):
             return False
     return _repeatable(replica, batch)
@@ -29,7 +29,7 @@ def coast(replica: Replica, batch: Batch, until: float) -> bool:
 
 def cross(replica: Replica, batch: Batch, waiting: int) -> bool:
     """One more iteration, during which something happened; ``waiting`` requests were there when it began."""
-    _stretch(replica, 0, inf, 1, waiting)
+    _stretch(replica, 0, inf, inf, 1, waiting)
     return _settle(replica) and _repeatable(replica, batch)
 
 
@@ -48,13 +48,13 @@ def _settle(replica: Replica) -> bool:
 
 def _repeatable(replica: Replica, batch: Batch) -> bool:
     batch.tokens = replica.pool.size
-    return batch.least_free + replica.pool.blocks_needed <= replica.free_blocks
+    return replica.now < batch.until and batch.least_free + replica.pool.blocks_needed <= replica.free_blocks
 
 
-def _stretch(server: Replica, spare: int, until: float, most: int, waiting: int) -> bool:
+def _stretch(server: Replica, spare: int, until: float, held: float, most: int, waiting: int) -> bool:
     """Steps the pool to its next event, at most ``most`` times, and writes the steps down as one entry.
 
-    Returns whether it got to the event.
+    They end before ``until`` and begin before ``held`` (seconds). Returns whether it got to the event.
     """
     pool, recorder, history = server.pool, server.recorder, server.history
     assert isinstance(pool, DecodePool)
@@ -69,7 +69,7 @@ def _stretch(server: Replica, spare: int, until: float, most: int, waiting: int)
         need = growing[step % size]
         duration = fixed + slope * context
         end = now + duration
-        if end >= until or need + spare > free:
+        if end >= until or need + spare > free or now >= held:
             break
         now = end
         seconds += duration

@@ -152,7 +152,7 @@ class Engine:
     def _skip(self, server: Replica, batch: Batch) -> bool:
         """Passes the iterations in which nothing can happen; returns whether the next repeats ``batch``, too."""
         seen = batch.head_of_line and server.waiting.size > server.arrived
-        if not server.pool.size or (server.arrived and not seen):
+        if not server.pool.size or (server.arrived and not seen) or server.now >= batch.until:
             return False
         again = coast(server, batch, self.clock.peek())
         if server.now > self.clock.now:

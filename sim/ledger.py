@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from sim.request import Phase, Request
@@ -33,6 +34,7 @@ class Ledger:
         "server",
         "tokens",
         "tokens_left",
+        "until",
         "watermark",
     )
 
@@ -48,6 +50,8 @@ class Ledger:
         """Whether all decoding requests run, but for ``paused``."""
         self.least_free = 0
         self.holds = False
+        self.until = inf
+        """When a promise to hold ends, seconds."""
         self.head_of_line = False
         self.prefills: dict[Request, int] = {}
         """Prompt chunks, in tokens."""

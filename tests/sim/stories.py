@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from typing import Any
 from zlib import crc32
@@ -115,12 +116,15 @@ class Whimsical(Scheduler):
     release_delay: int = 0
     patient: bool = False
     """Whether it changes its mind only when somebody came, or left while others wait, and promises so."""
+    mood: float = 0.0
+    """It changes its mind every so many seconds, too, and its promise is no longer than that."""
 
     def schedule(self, server: Server) -> Batch:
         history = server.history
         crowd = (len(server.waiting), len(server.swapped))
         when = (history.arrivals, history.preemptions, *crowd, history.finished if any(crowd) else 0)
-        dice = Dice(f"{self.seed} {when} {0 if self.patient else history.iterations}", self.whim)
+        mood = int(server.now / self.mood) if self.mood else 0
+        dice = Dice(f"{self.seed} {when} {mood} {0 if self.patient else history.iterations}", self.whim)
         batch = server.new_batch(self.budget, dice.choose("watermark", 0, 0, 1))
         self._move(server, batch, dice)
         self._decode(server, batch, dice)
@@ -137,7 +141,7 @@ class Whimsical(Scheduler):
             self._whatever(server, batch)
         # who asks for blocks ahead would ask again when somebody leaves; what hosts can spare shrinks as they grow
         if self.patient and not greedy and not (self.ahead and server.waiting.size):
-            batch.hold()
+            batch.hold(until=(mood + 1) * self.mood if self.mood else inf)
         return batch
 
     def _move(self, server: Server, batch: Batch, dice: Dice) -> None:

@@ -44,6 +44,7 @@ POLICIES: dict[str, Scheduler] = {
     "whimsical-patient": Whimsical(patient=True, whim=0.5),
     "whimsical-ahead": Whimsical(ahead=0.5, whim=0.5),
     "whimsical-ahead-patient": Whimsical(ahead=0.3, whim=0.4, patient=True, release_delay=1),
+    "whimsical-moody": Whimsical(patient=True, whim=0.4, mood=0.0625),
     "whimsical-late": Whimsical(release_delay=2),
     "whimsical-late-patient": Whimsical(release_delay=2, patient=True, whim=0.5),
 }
