@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, and holds no outputs that could grow old."""
+"""Every notebook runs from top to bottom, holds no outputs that could grow old, and says what its numbers show."""
 
 from __future__ import annotations
 
@@ -8,10 +8,39 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CLAIMS = {
+    "02_write_a_scheduler": """
+def mean(policy, rate, key):
+    return sum(p.summary[key] for p in points if (p.policy, p.rate) == (policy, rate)) / len(SEEDS)
+
+def mean_told(guess, key):
+    return sum(summary[key] for summary in told[guess]) / len(SEEDS)
+
+MET, MEAN, TAIL, GAPS = "slo_attainment_requests", "mean_jct", "p99_jct", "p99_tbt"
+mine = "shortest first"
+for rate in (0.6, 0.8):
+    for other in ("vllm", "sarathi"):
+        assert mean(mine, rate, MET) > mean(other, rate, MET)
+        assert mean(mine, rate, MEAN) < mean(other, rate, MEAN) / 2
+    assert 2.5 < mean(mine, rate, GAPS) / mean("vllm", rate, GAPS) < 3.5
+    assert mean(mine, rate, GAPS) < 0.1875
+assert abs(mean(mine, 0.4, MET) - mean("vllm", 0.4, MET)) < 0.02
+assert 0.2 < mean(mine, 0.8, MEAN) / mean("vllm", 0.8, MEAN) < 0.3
+assert mean(mine, 0.8, TAIL) > 0.95 * mean("vllm", 0.8, TAIL)
+assert abs(mean(mine, 0.6, MET) - mean("accelgen", 0.6, MET)) < 0.03
+assert mean(mine, 0.8, MET) > mean("accelgen", 0.8, MET) + 0.03
+for guess in ("noisy,sigma=0.5", "perfect"):
+    assert abs(mean_told(guess, MEAN) / mean_told("unknown", MEAN) - 1) < 0.03
+    assert abs(mean_told(guess, MET) - mean_told("unknown", MET)) < 0.03
+assert mean_told("noisy,sigma=2", MEAN) > 1.2 * mean_told("unknown", MEAN)
+assert mean_told("noisy,sigma=2", "p99_ttft") > 1.5 * mean_told("unknown", "p99_ttft")
+""",
+}
+"""What the text of a notebook says of its numbers: if one of these fails, the text has to be written anew."""
 
 
 def test_there_are_notebooks() -> None:
-    assert NOTEBOOKS
+    assert {path.stem for path in NOTEBOOKS} >= CLAIMS.keys()
 
 
 @pytest.mark.notebook
@@ -24,6 +53,7 @@ def test_a_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), f"{path.name} holds outputs: clear them"
+    notebook.cells.append(nbformat.v4.new_code_cell(CLAIMS.get(path.stem, "")))
     nbclient.NotebookClient(
         notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
     ).execute()
