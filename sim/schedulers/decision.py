@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from sim.request import Phase, Request
+from sim.schedulers.chunking import longest_chunk
+from sim.schedulers.reservation import Reservation
+from sim.schedulers.slack import deadline
 from sim.server import Server
 
 if TYPE_CHECKING:
-    from sim.schedulers.accelgen import BoundAccelGen
+    from sim.schedulers.bound import BoundAccelGen
 
 
 class Candidate(NamedTuple):
@@ -30,8 +34,10 @@ class Decision:
         self.slack = bound.slack()
         self.tightest = inf
         self._budgets: dict[float, int] = {}
-        self.batch = server.new_batch(1 << 62, int(self.policy.watermark * server.total_blocks))
-        self.limit = self.policy.urgency * self.slack.longest if self.policy.slo_ordering else -inf
+        self.batch = server.new_batch(1 << 62, bound.watermark)
+        forced = self.policy.slo_ordering and self.policy.urgent
+        self.limit = self.policy.urgency * self.slack.longest if forced else -inf
+        """Remaining time up to which a request is urgent."""
         self.started = sorted(self.candidates(server.prefilling), key=self.order) if server.prefilling else []
         self.decodes: list[Candidate] = []
         """Decodes by remaining time; empty where all are urgent."""
@@ -53,34 +59,51 @@ class Decision:
         return inf
 
     def on_time(self, request: Request) -> bool:
-        return self.bound.deadline(request) >= self.slack.now
+        return self.policy.overdue == "urgent" or deadline(request) >= self.slack.now
 
     def grant(self, request: Request, tokens: int) -> int:
         """Gives a request up to ``tokens``, whatever its phase; it then is a member."""
         batch = self.batch
-        batch.tokens_left = min(tokens, self.room_for(request))
-        if batch.tokens_left < 1:
+        room = min(tokens, self.room_for(request))
+        if room < 1:
             return 0
         if request.phase is Phase.DECODING:
+            batch.tokens_left = room
             granted = batch.decode(request)
-        elif request.phase is Phase.PREFILLING:
-            granted = batch.prefill(request)
         else:
-            granted = batch.admit(request)
+            batch.tokens_left = longest_chunk(self, request, room)
+            granted = batch.prefill(request) if request.phase is Phase.PREFILLING else batch.admit(request)
         if granted:
             self.tightest = min(self.tightest, self.slo_of(request))
         return granted
 
-    def order(self, candidate: Candidate) -> tuple[float, int]:
-        return (candidate.remaining if self.policy.slo_ordering else 0.0, candidate.request.id)
+    def order(self, candidate: Candidate) -> tuple[bool, float, int]:
+        """Who goes first: the smaller."""
+        request = candidate.request
+        return self.put_off(request), candidate.remaining if self.policy.slo_ordering else 0.0, request.id
 
-    def offer(self, request: Request) -> bool:
-        if request in self.batch.preempted or (request.phase is Phase.WAITING and not self.may_start(request)):
-            return False
-        return self.grant(request, 1 << 62) > 0
+    def put_off(self, request: Request) -> bool:
+        """Whether it comes after all who can still be on time: its first token, long due, has not come."""
+        late_last = self.policy.overdue == "last" and request.phase is Phase.WAITING and not request.generated
+        return late_last and not self.on_time(request)
+
+    def offer(self, request: Request) -> None:
+        """Gives a request what it can get."""
+        if request.phase is not Phase.WAITING:
+            if request not in self.batch.preempted:
+                self.grant(request, 1 << 62)
+        elif self.may_start(request):
+            self.admit(request)
+
+    def admit(self, request: Request) -> None:
+        """Gives a newcomer what it can get, and a place to its predicted end if that is asked for."""
+        if self.grant(request, 1 << 62) and self.policy.admission == "output":
+            self.reservation.add(request)
 
     def candidates(self, requests: Iterable[Request]) -> Iterator[Candidate]:
         return (Candidate(self.slack.remaining(request), request) for request in requests)
+
+    # -- who may start ------------------------------------------------------------------------------------------------
 
     def may_start(self, request: Request) -> bool:
         """Whether the cache and ERA let a newcomer in."""
@@ -89,8 +112,18 @@ class Decision:
     def holds(self, request: Request) -> bool:
         """Whether the cache has room for what must fit."""
         batch = self.batch
-        tokens = request.known_tokens if self.policy.admission == "prompt" else 1
-        return self.server.blocks_for(tokens) + batch.watermark <= batch.blocks_left
+        tokens = 1 if self.policy.admission == "chunk" else request.known_tokens
+        return self.server.blocks_for(tokens) + batch.watermark <= batch.blocks_left and self.keeps(request)
+
+    def keeps(self, request: Request) -> bool:
+        """Whether the cache has room to its predicted end, if that is asked for."""
+        return self.policy.admission != "output" or self.reservation.holds(request)
+
+    @cached_property
+    def reservation(self) -> Reservation:
+        """What those that run, and those admitted, will hold."""
+        stay = [request for request in self.server.running_requests if request not in self.batch.preempted]
+        return Reservation(self.server, self.slack, stay)
 
     def exclusive(self, request: Request) -> bool:
         """ERA: a new long prompt waits for the unfinished one, which gets all the budget and frees its cache early."""

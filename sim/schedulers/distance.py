@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 from math import inf
+from typing import TYPE_CHECKING
 
 from sim.request import Phase, Request
-from sim.schedulers.decision import Decision
+
+if TYPE_CHECKING:
+    from sim.schedulers.decision import Decision
+
+
+class Line:
+    """Requests of equal demand, of which the last stands for all; alone if they do not decode."""
+
+    def __init__(self, decision: Decision, requests: list[Request]) -> None:
+        first = requests[-1]
+        self.requests = requests
+        self.left = first.prefill_left
+        self.kv_tokens = first.kv_tokens
+        self.blocks = first.blocks
+        self.waits = first.phase is Phase.WAITING
+        self.slo = decision.slo_of(first)
+
+    def take(self, decision: Decision) -> Request:
+        """The next one, which leaves the line."""
+        request = self.requests.pop()
+        if self.requests:
+            self.slo = decision.slo_of(self.requests[-1])
+        return request
 
 
 def by_distance(decision: Decision, window: list[Request]) -> None:
@@ -14,33 +37,39 @@ def by_distance(decision: Decision, window: list[Request]) -> None:
     Decodes that need a block have equal demands, and so have those that need none: the first of each stands for all.
     What cannot be met now cannot be met later in this batch, for what is available only shrinks.
     """
-    lines: list[list[Request]] = [[request] for request in window if request.phase is not Phase.DECODING]
-    decodes = [request for request in window if request.phase is Phase.DECODING]
-    lines += [[each for each in reversed(decodes) if decision.batch.growth(each) == growth] for growth in (1, 0)]
-    while lines := [line for line in lines if line]:
-        distances = [distance(decision, line[-1]) for line in lines]
-        nearest = min(distances)
-        if nearest == inf:
+    lines = [Line(decision, [request]) for request in window if request.phase is not Phase.DECODING]
+    decodes = [request for request in reversed(window) if request.phase is Phase.DECODING]
+    if decodes:
+        growth = {request: decision.batch.growth(request) for request in decodes}
+        alike = [[request for request in decodes if growth[request] == blocks] for blocks in (1, 0)]
+        lines += [Line(decision, requests) for requests in alike if requests]
+    while lines:
+        nearest, least, met = None, inf, []
+        for line in lines:
+            away = distance(decision, line)
+            if away < inf:
+                met.append(line)
+                if away < least:
+                    nearest, least = line, away
+        if nearest is None:
             return
-        decision.offer(lines[distances.index(nearest)].pop())
-        lines = [line for line, each in zip(lines, distances, strict=True) if each < inf]
+        decision.offer(nearest.take(decision))
+        lines = [line for line in met if line.requests]
 
 
-def distance(decision: Decision, request: Request) -> float:
-    """How far a request's demand is from the available tokens and cache; infinite if it cannot be met."""
+def distance(decision: Decision, line: Line) -> float:
+    """How far a demand is from the available tokens and cache; infinite if it cannot be met."""
     batch, size = decision.batch, decision.server.block_size
-    if request.phase is Phase.WAITING and not decision.may_start(request):
-        return inf
-    room, cache = decision.room_for(request), batch.blocks_left * size
-    if request.phase is Phase.DECODING:
-        tokens, blocks = 1, batch.growth(request)
-    else:
-        left = request.prefill_left
-        tokens = min(left, room, (request.blocks + batch.blocks_left) * size - request.kv_tokens)
-        blocks = batch.shortage(request, tokens)
-    if tokens < 1 or tokens > room or blocks > batch.blocks_left:
+    if line.waits and not decision.may_start(line.requests[-1]):
         return inf
     free = decision.budget(decision.tightest) - batch.tokens
+    room = free if line.slo >= decision.tightest else decision.budget(line.slo) - batch.tokens
+    kept = line.blocks + batch.blocks_left
+    tokens = min(line.left, room, kept * size - line.kv_tokens)
+    blocks = max(0, -(-(line.kv_tokens + tokens) // size) - line.blocks)
+    if tokens < 1 or tokens > room or blocks > batch.blocks_left:
+        return inf
+    cache = batch.blocks_left * size
     if decision.policy.normalized:
         return ((free - tokens) / max(free, 1)) ** 2 + ((cache - blocks * size) / max(cache, 1)) ** 2
     return float((free - tokens) ** 2 + (cache - blocks * size) ** 2)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from math import ceil, inf
+from typing import TYPE_CHECKING, Literal
 
 from sim.request import Phase, Request
 from sim.server import Server
+
+if TYPE_CHECKING:
+    from sim.schedulers.accelgen import AccelGen
+
+Execution = Literal["chunks", "exact", "mean", "one"]
+Completion = Literal["spread", "deadline", "proportional"]
 
 
 class Slack:
@@ -13,19 +20,24 @@ class Slack:
 
     T_w is the wait since the latest token (since the arrival before the first). T_e is the number of chunks that its
     prompt still needs, by the mean chunk so far, times the longest iteration so far (both stated; the product and the
-    rounding up are inferred). A request with a completion SLO has per-iteration deadlines: what its deadline leaves
-    after its remaining execution is spread evenly over its remaining iterations, so that earliness and lateness carry
-    over (stated); that execution is iterations left x mean iteration x (1 + preemptions per request) (inferred).
+    rounding up are inferred, see ``execution``). A request with a completion SLO has per-iteration deadlines: what its
+    deadline leaves after its remaining execution is spread evenly over its remaining iterations, so that earliness and
+    lateness carry over (stated; ``completion`` has other forms); that execution is iterations left x mean iteration x
+    (1 + preemptions per request) (inferred).
     """
 
-    def __init__(self, server: Server, pivot: tuple[int, float], default_output: float) -> None:
+    def __init__(self, server: Server, pivot: tuple[int, float], policy: AccelGen) -> None:
         history = server.history
         self.now = server.now
         self.longest = history.longest_iteration or pivot[1]
         self.mean_iteration = history.mean_iteration or pivot[1]
         self.mean_chunk = history.mean_chunk or float(pivot[0])
         self.preempted_share = history.preemptions / history.arrivals if history.arrivals else 0.0
-        self.default_output = history.mean_output or default_output
+        self.default_output = history.mean_output or policy.default_output
+        self.execution = policy.execution
+        self.completion = policy.completion
+        self.each = self.mean_iteration if policy.execution == "mean" else self.longest
+        """What an iteration counts for in T_e."""
 
     def chunks(self, request: Request) -> int:
         """Iterations until the next output token."""
@@ -33,27 +45,46 @@ class Slack:
             return 1
         return ceil(request.prefill_left / self.mean_chunk) or 1
 
+    def until_token(self, request: Request) -> float:
+        """T_e: seconds of iterations until the next output token."""
+        if self.execution == "one":
+            return self.each
+        if self.execution == "exact":
+            return max(1.0, request.prefill_left / self.mean_chunk) * self.each
+        return self.chunks(request) * self.each
+
     def remaining(self, request: Request) -> float:
         """T_r; infinite without an SLO, negative when it cannot be met any more."""
         slo = request.slo
         if slo.jct < inf:
-            return self._spread(request)
+            return self._completion(request)
         if request.generated:
-            return slo.tbt - (self.now - request.last_token_at) - self.chunks(request) * self.longest
-        return slo.ttft - (self.now - request.arrived_at) - self.chunks(request) * self.longest
+            return slo.tbt - (self.now - request.last_token_at) - self.until_token(request)
+        return slo.ttft - (self.now - request.arrived_at) - self.until_token(request)
 
     def iteration_slo(self, request: Request) -> float:
         """The SLO of the next token: what the token budget must respect."""
         slo = request.slo
         if slo.jct < inf:
-            return self.mean_iteration + max(0.0, self._spread(request))
+            return self.mean_iteration + max(0.0, self._completion(request))
         return slo.tbt if request.generated else slo.ttft
 
-    def _spread(self, request: Request) -> float:
+    def outputs_left(self, request: Request) -> float:
+        """Output tokens still to come, by the prediction or else the mean so far; at least one."""
         predicted = self.default_output if request.predicted_output is None else request.predicted_output
-        iterations = self.chunks(request) + max(0.0, predicted - request.generated - 1)
+        return max(1.0, predicted - request.generated)
+
+    def _completion(self, request: Request) -> float:
+        """Seconds that a request with a completion SLO may wait before its next token."""
+        waited = self.now - request.arrived_at
+        chunks, later = self.chunks(request), self.outputs_left(request) - 1
+        iterations = chunks + later
+        if self.completion == "proportional":
+            share = (request.generated + chunks) / (request.generated + iterations)
+            return request.slo.jct * share - waited - chunks * self.mean_iteration
         execution = iterations * self.mean_iteration * (1 + self.preempted_share)
-        return (request.arrived_at + request.slo.jct - self.now - execution) / iterations
+        slack = request.arrived_at + request.slo.jct - self.now - execution
+        return slack if self.completion == "deadline" else slack / iterations
 
 
 def deadline(request: Request) -> float:

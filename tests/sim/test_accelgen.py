@@ -74,7 +74,7 @@ class Stage:
         return decodes | {request.id: tokens for request, tokens in self.batch.prefills.items()}
 
     def slack(self) -> Slack:
-        return Slack(self.server, (100, 0.1), self.policy.default_output)
+        return Slack(self.server, (100, 0.1), self.policy)
 
 
 # -- Equation (6) -------------------------------------------------------------------------------------------------

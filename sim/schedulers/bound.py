@@ -1,0 +1,153 @@
+"""AccelGen on one server: its pivot and budget, the order of the waiting queue, and the common cases in short."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import cached_property
+from itertools import islice
+from math import inf
+from typing import Any
+
+from sim.batch import Batch
+from sim.queues import PriorityQueue
+from sim.request import Request
+from sim.scheduler import Scheduler
+from sim.schedulers.accelgen import AccelGen
+from sim.schedulers.budget import Budget, budget_of
+from sim.schedulers.filling import Filling
+from sim.schedulers.slack import Slack, deadline
+from sim.server import Server
+
+
+class BoundAccelGen(Scheduler):
+    """What a policy knows of one server between decisions: nothing but what follows from the server, kept for speed."""
+
+    def __init__(self, policy: AccelGen, server: Server) -> None:
+        self.policy = policy
+        self.server = server
+        self.watermark = int(policy.watermark * server.total_blocks)
+        self._slack: tuple[tuple[float, int], Slack] | None = None
+        self._order: tuple[int, float, float] = (0, 0.0, 0.0)
+        self._head: tuple[int, list[tuple[int, Request]], int] = (-1, [], 0)
+        self._range: tuple[int, tuple[float, float, bool]] = (-1, (inf, 0.0, True))
+
+    def __repr__(self) -> str:
+        return repr(self.policy)
+
+    @cached_property
+    def pivot(self) -> tuple[int, float]:
+        """S_pf in tokens and T_pf in seconds."""
+        return self.server.machine.pivot_of(self.policy.pivot)
+
+    @cached_property
+    def budget(self) -> Budget:
+        """Tokens that an SLO allows."""
+        return budget_of(self.policy, self.pivot)
+
+    @cached_property
+    def long_prompt(self) -> int:
+        """Tokens beyond which a prompt is long."""
+        return self.pivot[0] if self.policy.long_prompt is None else self.policy.long_prompt
+
+    @property
+    def first_come_first_served(self) -> bool:
+        return not self.policy.slo_ordering
+
+    def slack(self) -> Slack:
+        """Remaining times as of now."""
+        moment = (self.server.now, self.server.history.iterations)
+        if self._slack is None or self._slack[0] != moment:
+            self._slack = moment, Slack(self.server, self.pivot, self.policy)
+        return self._slack[1]
+
+    def priority(self, request: Request) -> Any:
+        """When the remaining time is used up, as of now; the order is refreshed when ``epoch`` changes."""
+        slack = self.slack()
+        return slack.now + slack.remaining(request)
+
+    def deadline(self, request: Request) -> float:
+        """When a waiting request counts as late."""
+        if self.policy.overdue == "urgent" or (self.policy.overdue == "last" and request.generated):
+            return inf
+        return deadline(request)
+
+    def epoch(self, server: Server) -> Hashable:
+        """Changes when mean chunk or longest iteration moved by ``refresh`` since it last did."""
+        chunk, longest = server.history.mean_chunk or 0.0, server.history.longest_iteration
+        number, old_chunk, old_longest = self._order
+        moved = self.policy.refresh
+        if abs(chunk - old_chunk) > moved * old_chunk or longest > (1 + moved) * old_longest:
+            self._order = number + 1, chunk, longest
+        return self._order[0]
+
+    def schedule(self, server: Server) -> Batch:
+        if not (server.prefilling or server.paused):
+            batch = self._all_decode(server)
+            if batch:
+                return batch
+        return Filling(self, server).batch
+
+    # -- the common case in short: all decodes run, and nobody else can -----------------------------------------------
+
+    def _all_decode(self, server: Server) -> Batch | None:
+        """In short what ``Filling`` comes to where the decodes fit and leave nothing to share out."""
+        tightest, loosest, steady = self.decode_slos()
+        pool = server.pool
+        if not steady or pool.blocks_needed > server.free_blocks:
+            return None
+        if server.waiting.size and not self._nobody_joins(server, loosest):
+            return None
+        if pool.size > (size := self.budget(server, tightest)):
+            return None
+        batch = server.new_batch(size, self.watermark)
+        batch.decode_all()
+        if self._lasts(server):
+            batch.hold()
+        return batch
+
+    def _nobody_joins(self, server: Server, loosest: float) -> bool:
+        """Whether the cache has no room for any of those who wait, whatever the order in which blocks are given."""
+        policy, pool, longest = self.policy, server.pool, server.history.longest_iteration
+        room = server.free_blocks - self.watermark
+        if policy.slo_ordering and policy.urgent:  # decodes go first if all are urgent, which none of them may wait
+            if loosest > (1 + policy.urgency) * longest or pool.last_step_at != server.now:
+                return False
+            room -= pool.blocks_needed
+        return room < 1 or self.head()[1] > room
+
+    def _lasts(self, server: Server) -> bool:
+        """Whether the same is decided until somebody comes or goes: no budget that depends on the context, nobody whose
+        deadline brings another into view, and no iteration ahead that would be the longest so far."""
+        if self.policy.dynamic_chunking and self.policy.token_budget == "inverse":
+            return False
+        waiting, line = server.waiting, server.decode_line
+        if not isinstance(waiting, PriorityQueue) or not waiting.size:
+            return True
+        if line is None or len(waiting.fresh) > self.policy.candidates:
+            return False
+        fixed, slope = line(server.pool.size)
+        most = fixed + slope * server.total_blocks * server.block_size
+        return bool(most <= server.history.longest_iteration)
+
+    def head(self) -> tuple[list[tuple[int, Request]], int]:
+        """The first waiting requests with the blocks that each needs to start, and the least of these needs; the late
+        and the others apart. Kept until the queue changes."""
+        waiting = self.server.waiting
+        if self._head[0] != waiting.version:
+            lines = (waiting.overdue, waiting.fresh) if isinstance(waiting, PriorityQueue) else (waiting,)
+            requests = [request for line in lines for request in islice(line, self.policy.candidates)]
+            chunk, size = self.policy.admission == "chunk", self.server.block_size
+            needs = [(1 if chunk else -(-request.known_tokens // size), request) for request in requests]
+            self._head = waiting.version, needs, min([blocks for blocks, _ in needs], default=1 << 62)
+        return self._head[1:]
+
+    def decode_slos(self) -> tuple[float, float, bool]:
+        """Tightest and loosest between-token SLO of the pool, and whether these are all that its members have: the
+        share of a completion SLO changes with time. Kept until the members change."""
+        pool = self.server.pool
+        if self._range[0] != pool.version:
+            slos = [request.slo for request in pool]
+            gaps = [slo.tbt for slo in slos]
+            steady = min([slo.jct for slo in slos], default=inf) == inf
+            self._range = pool.version, (min(gaps, default=inf), max(gaps, default=0.0), steady)
+        return self._range[1]

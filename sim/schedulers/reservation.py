@@ -1,0 +1,59 @@
+"""Room until the end: whether the cache holds all that run, and one more, with the outputs that are predicted."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from sim.request import Request
+from sim.server import Server
+
+if TYPE_CHECKING:
+    from sim.schedulers.slack import Slack
+
+
+class Reservation:
+    """How many tokens the members hold at each end to come, if they decode in every iteration.
+
+    The use peaks when somebody ends. Blocks are taken to be half empty at the end of each sequence, as they are on
+    average.
+    """
+
+    def __init__(self, server: Server, slack: Slack, members: Iterable[Request]) -> None:
+        self.server = server
+        self.slack = slack
+        self.size = server.total_blocks * server.block_size
+        self.stays = [self._stay(request) for request in members]
+        self._settle()
+
+    def _stay(self, request: Request) -> tuple[float, float]:
+        """Steps that it stays, negative, and tokens that it holds already, all of its prompt included."""
+        known = request.known_tokens + self.server.block_size / 2
+        steps = self.slack.outputs_left(request) + self.slack.chunks(request) - 1
+        return -min(steps, max(1.0, self.size - known)), known
+
+    def _settle(self) -> None:
+        """Sorts, and notes for every end what is held then with one more token for each step of a newcomer's."""
+        self.stays.sort()
+        self.held = [0.0, *accumulate(known for _, known in self.stays)]
+        loads = [self.held[n] - (n + 1) * stay for n, (stay, _) in enumerate(self.stays, 1)]
+        self.peaks = list(accumulate(reversed(loads), max))[::-1]
+        """The greatest load at the end of each member or of one who ends before."""
+
+    def add(self, request: Request) -> None:
+        """Takes a request in."""
+        self.stays.append(self._stay(request))
+        self._settle()
+
+    def holds(self, request: Request) -> bool:
+        """Whether all have room to their ends with ``request`` among them; a request alone always has."""
+        if not self.stays:
+            return True
+        stay, known = self._stay(request)
+        longer = bisect_right(self.stays, (stay, float("inf")))
+        at_its_end = self.held[longer] + known - (longer + 1) * stay
+        others = bisect_right(self.stays, (stay, -1.0))
+        before = self.peaks[others] + known if others < len(self.peaks) else 0.0
+        return max(at_its_end, before) <= self.size
