@@ -54,7 +54,8 @@ def _load(name: str) -> Callable[..., Any]:
     try:
         return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
     except (ImportError, AttributeError) as error:
-        raise UnknownScheduler(f"scheduler {name!r}: {error}") from error
+        where = "" if path == name else f" ({path})"
+        raise UnknownScheduler(f"scheduler {name!r}{where}: {error}") from error
 
 
 def _parameters(kind: Callable[..., Any], name: str, settings: list[str]) -> dict[str, Any]:

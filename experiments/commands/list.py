@@ -36,13 +36,16 @@ def _policies() -> Iterator[str]:
     from sim.registry import schedulers
 
     for name, path in sorted(schedulers().items()):
-        yield from described(name, resolve_name(path))
+        try:
+            yield from described(name, resolve_name(path))
+        except Exception as error:  # in somebody's package, which must not hide the others
+            yield f"{name:16} cannot be loaded from {path}: {error}"
     yield "module:Class     a policy of your own (slosim check module:Class)"
 
 
 def described(name: str, kind: Any) -> Iterator[str]:
     """A name, the first line of what it is, and a line of its parameters with their defaults."""
-    yield f"{name:16} {(kind.__doc__ or '').strip().splitlines()[0]}"
+    yield f"{name:16} {(kind.__doc__ or f'{kind.__module__}:{kind.__qualname__}').strip().splitlines()[0]}"
     known = fields(kind) if is_dataclass(kind) else ()
     told = [each.name if each.default is MISSING else f"{each.name}={each.default}" for each in known if each.init]
     for first in range(0, len(told), 5):
