@@ -123,7 +123,9 @@ class Batch(Ledger):
         if request in self.prefills:
             granted = self.prefills.pop(request)
             self._take(-granted, -self.shortage(request, granted))
-        self._take(0, -self.extended.pop(request, 0))
+        ahead = self.extended.pop(request, 0)
+        if ahead and self.hosts.pop(request, None) is None:
+            self._take(0, -ahead)
         self.pause(request)
         self.paused.pop(request, None)
         if request in self.hosts.values():
@@ -145,14 +147,22 @@ class Batch(Ledger):
         self._take(int(run), need)
         return need
 
-    def extend(self, request: Request, blocks: int) -> int:
-        """A running request takes up to ``blocks`` blocks beyond what it fills; returns how many. After its tokens."""
+    def extend(self, request: Request, blocks: int, host: Request | None = None) -> int:
+        """A running request takes up to ``blocks`` blocks beyond what it fills; returns how many. After its tokens.
+
+        ``host``: they are lent by that other running request, of those it has to ``spare``. One host for each guest.
+        """
         if request.phase not in (Phase.DECODING, Phase.PREFILLING) or request in self.preempted:
             raise SchedulerError(f"{request!r} cannot take blocks ahead: it does not run")
-        granted = max(0, min(blocks, self.blocks_left))
+        if host is not None and (request is host or request in self.server.hosts or request in self.extended):
+            raise SchedulerError(f"{host!r} cannot lend to {request!r}: that has a host, or took blocks ahead")
+        granted = max(0, min(blocks, self.blocks_left if host is None else self.spare(host)))
         if granted:
             self.extended[request] = self.extended.get(request, 0) + granted
-            self._take(0, granted)
+            if host is None:
+                self._take(0, granted)
+            else:
+                self.hosts[request] = host
         return granted
 
     def reject(self, request: Request, why: str) -> None:

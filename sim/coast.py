@@ -21,7 +21,8 @@ def coast(replica: Replica, batch: Batch, until: float) -> bool:
     The same floating-point operations in the same order as one iteration at a time, so the same story, to the last
     bit. Returns whether the batch may be repeated once more; otherwise the scheduler must be asked.
     """
-    while _stretch(replica, batch.least_free, until, batch.until, 1 << 62, replica.waiting.size):
+    spare = _spare(replica, batch)
+    while _stretch(replica, spare, until, batch.until, 1 << 62, replica.waiting.size):
         if not _settle(replica):
             return False
     return _repeatable(replica, batch)
@@ -46,9 +47,14 @@ def _settle(replica: Replica) -> bool:
     return replica.pool.size > 0 and not (left and replica.crowded) and not replica.late_blocks
 
 
+def _spare(replica: Replica, batch: Batch) -> int:
+    """Blocks that must be free beyond what the decodes take; those who sit out could need theirs."""
+    return batch.least_free + sum(map(batch.growth, replica.paused)) if replica.paused else batch.least_free
+
+
 def _repeatable(replica: Replica, batch: Batch) -> bool:
     batch.tokens = replica.pool.size
-    return replica.now < batch.until and batch.least_free + replica.pool.blocks_needed <= replica.free_blocks
+    return replica.now < batch.until and _spare(replica, batch) + replica.pool.blocks_needed <= replica.free_blocks
 
 
 def _stretch(server: Replica, spare: int, until: float, held: float, most: int, waiting: int) -> bool:

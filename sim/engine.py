@@ -73,6 +73,7 @@ class Engine:
         empty = 0
         while True:
             if server.idle:
+                server.rest()
                 yield self._sleep(server)
             batch, seconds = self._decide(server)
             decided_at = server.now
@@ -119,7 +120,7 @@ class Engine:
     def _move_only(self, server: Replica, batch: Batch, seconds: float, empty: int) -> int:
         """Applies a batch that computes nothing, in no time; returns how many came in a row, 0 if nothing moved."""
         if not batch.changes:
-            return empty + 1 if server.release_all() else 0
+            return empty + 1 if server.start_nothing() else 0
         shape = server.start(batch)
         if self.watch:
             self.watch.started(server, batch, shape)

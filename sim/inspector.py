@@ -203,7 +203,8 @@ def recount(batch: Batch, server: Server) -> Iterator[str]:
     if tokens > batch.tokens:
         yield f"over budget: the batch has {tokens} tokens, {tokens - batch.tokens} more than it was granted. {verbs}"
     blocks = sum(taken for request, taken in batch.admitted.items() if request not in batch.hosts)
-    blocks += sum(batch.extended.values()) + sum(batch.growth(request) for request in decodes)
+    blocks += sum(taken for request, taken in batch.extended.items() if request not in batch.hosts)
+    blocks += sum(batch.growth(request) for request in decodes)
     blocks += sum(batch.shortage(request, n) for request, n in batch.prefills.items() if request not in batch.admitted)
     blocks += sum(request.host_blocks for request in batch.resumed)
     free = server.free_blocks + sum(request.blocks for request in batch.preempted)

@@ -68,7 +68,7 @@ class Ledger:
         self.extended: dict[Request, int] = {}
         """Blocks that running requests take beyond what they fill."""
         self.hosts: dict[Request, Request] = {}
-        """Newcomers whose blocks another request lends them."""
+        """Newcomers, and running requests that take blocks ahead, whose blocks another request lends them."""
         self.memo: Any = None
         """The policy's own note, for its ``ended``."""
 
@@ -91,7 +91,8 @@ class Ledger:
         if request.phase not in (Phase.DECODING, Phase.PREFILLING) or request in self.preempted:
             return 0
         tokens = request.kv_tokens + (self.prefills.get(request, 0) if request.phase is Phase.PREFILLING else 1)
-        lent = sum(self.admitted[guest] for guest, host in self.hosts.items() if host is request)
+        guests = (guest for guest, host in self.hosts.items() if host is request)
+        lent = sum(self.admitted.get(guest) or self.extended[guest] for guest in guests)
         return max(0, request.blocks - self.server.blocks_for(tokens)) - lent
 
     def freed(self, request: Request) -> int:
@@ -112,8 +113,12 @@ class Ledger:
 
     @property
     def steady(self) -> bool:
-        """Whether it may be repeated without asking: it holds, and every decoding request runs and nothing else."""
-        return self.holds and self.everyone and not (self.prefills or self.paused or self.server.paused or self.changes)
+        """Whether it may be repeated without asking: it holds, only decodes go on, and those who
+        sit out are the same as before."""
+        resting = self.server.paused
+        if (self.paused or resting) and self.paused.keys() != resting.keys():
+            return False
+        return self.holds and self.everyone and not (self.prefills or self.changes)
 
     def _take(self, tokens: int, blocks: int) -> None:
         self.tokens += tokens

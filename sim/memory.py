@@ -9,12 +9,19 @@ from sim.server import Server
 class Memory(Server):
     """A server whose blocks can be reserved, lent and returned late."""
 
-    def _extend(self, request: Request, blocks: int) -> None:
-        """Blocks beyond those that this iteration fills."""
+    def _extend(self, request: Request, blocks: int, host: Request | None) -> None:
+        """Blocks beyond those that this iteration fills, lent by ``host`` if there is one."""
         decodes = self.decodes_now and request in self.pool
         due = self.blocks_for(request.kv_tokens + 1) - request.blocks if decodes else 0
         self._resize(request, max(due, 0) + blocks)
-        self.free_blocks -= blocks
+        if host is None:
+            self.free_blocks -= blocks
+        else:
+            self._lend(host, request, blocks)
+
+    def _lend(self, host: Request, guest: Request, blocks: int) -> None:
+        self.hosts[guest] = host, blocks
+        self._resize(host, -blocks)
 
     def _resize(self, request: Request, by: int) -> None:
         if request in self.pool:

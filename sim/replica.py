@@ -57,7 +57,7 @@ class Replica(Memory):
             context = self.pool.context
             self.kv_tokens += decodes
         for request, blocks in batch.extended.items():
-            self._extend(request, blocks)
+            self._extend(request, blocks, batch.hosts.get(request))
         if swapped or self.copied_tokens:
             swapped += self.copied_tokens
             self.copied_tokens = 0 if batch.tokens else swapped
@@ -94,8 +94,7 @@ class Replica(Memory):
         if host is None:
             self.free_blocks -= blocks
         else:
-            self.hosts[request] = host, blocks
-            self._resize(host, -blocks)
+            self._lend(host, request, blocks)
         request.phase = Phase.PREFILLING
         self.prefilling[request] = None
         if request.admitted_at is None:

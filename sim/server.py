@@ -110,4 +110,4 @@ class Server:
     @property
     def crowded(self) -> bool:
         """Whether somebody could use what a finished request frees."""
-        return bool(self.waiting.size or self.swapped or self.prefilling)
+        return bool(self.waiting.size or self.swapped or self.prefilling or self.paused)

@@ -135,7 +135,9 @@ class Whimsical(Scheduler):
         greedy = [request for request in server.running if dice.whim(f"extend {request.id}", self.ahead)]
         for request in greedy:
             if request not in batch.preempted:
-                batch.extend(request, dice.choose(f"extension {request.id}", 1, 2, 5))
+                lender = self._host(batch, dice)
+                lends = lender is not request and request not in server.hosts
+                batch.extend(request, dice.choose(f"extension {request.id}", 1, 2, 5), lender if lends else None)
         if not (batch.tokens or batch.changes):
             batch = server.new_batch(self.budget)
             self._whatever(server, batch)

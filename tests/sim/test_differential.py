@@ -132,3 +132,32 @@ def test_a_finish_is_news_to_a_started_prompt() -> None:
     finished = result.requests["finished_at"]
     assert finished[0] < finished[1] < finished[2]
     assert (result.requests["status"] == 0).all()
+
+
+class Rests(Scheduler):
+    """The three oldest decode, the others sit out with their cache; newcomers start while there is room for two."""
+
+    asked = 0
+
+    def schedule(self, server: Server) -> Batch:
+        type(self).asked += 1
+        batch = server.new_batch(1000)
+        batch.decode_all()
+        for request in server.running[3:]:
+            batch.pause(request)
+        for request in server.waiting:
+            if server.running_count + len(batch.admitted) > 8 or not batch.admit(request, reserve=12):
+                break
+        batch.hold(head_of_line=True)
+        return batch
+
+
+def test_who_sits_out_does_not_keep_the_others_from_coasting() -> None:
+    """One after the other finishes, and with nobody waiting the next of those who rest takes the place at once."""
+    trace = Trace.from_rows([(0.0, 4, 9 + 7 * number % 40) for number in range(20)])
+    result = told_three_ways(trace, Rests(), kv_blocks=200, block_size=4)
+    assert result.iterations["decode_tokens"].max() == 3
+    assert len(set(result.requests["finished_at"])) == len(trace)
+    Rests.asked = 0
+    simulate(trace, Rests(), MODEL, kv_blocks=200, block_size=4)
+    assert Rests.asked < len(result.iterations["end"]) / 3

@@ -199,3 +199,29 @@ def test_a_policy_is_told_of_arrivals_and_of_ends_and_gets_its_memo_back() -> No
         "decision 3 ended, [] finished, 2 iterations",
         "decision 4 ended, [] finished, 3 iterations",
     ]
+
+
+def test_who_runs_already_may_live_with_a_host_as_well(bench: Bench) -> None:
+    host = bench.decoding(3, reserve=16)  # five blocks of four
+    guest = bench.decoding(4)  # its block is full: the next decode takes a free one
+    batch = bench.batch()
+    batch.decode_all()
+    assert batch.extend(guest, 2, host) == 2
+    assert (batch.spare(host), batch.blocks_left) == (2, 3)
+    with pytest.raises(SchedulerError, match="cannot lend to"):
+        batch.extend(guest, 1, host)
+    bench.apply(batch)
+    assert (host.blocks, guest.blocks, bench.server.free_blocks) == (3, 4, 3)
+    batch = bench.batch()
+    assert batch.preempt(guest) == 2
+    assert batch.blocks_left == 5
+    bench.apply(batch)
+    assert (host.blocks, guest.blocks, bench.server.free_blocks) == (5, 0, 5)
+
+
+def test_who_lends_to_a_victim_keeps_its_blocks(bench: Bench) -> None:
+    host, guest = bench.decoding(3, reserve=16), bench.decoding(2)
+    batch = bench.batch()
+    assert batch.extend(guest, 9, host) == 4
+    assert batch.preempt(guest) == 1
+    assert (batch.spare(host), batch.blocks_left) == (4, 5)

@@ -293,5 +293,5 @@ def test_a_livelock_that_computes_is_reported(monkeypatch: pytest.MonkeyPatch) -
             return batch
 
     monkeypatch.setattr("sim.replica.LIVELOCK_AFTER", 50)
-    with pytest.raises(SchedulerError, match=r"preempted 50 times: .*Fickle.* goes nowhere"):
+    with pytest.raises(SchedulerError, match=r"50 preemptions, of Request.*a livelock; .*Fickle.* goes nowhere"):
         simulate(Trace.from_rows([TraceRow(0.0, 100, 5)]), Fickle(), Calibrated(1e-4), kv_blocks=20)
