@@ -42,8 +42,15 @@ class Memory(Server):
         while self.late_blocks and self.late_blocks[0][0] <= started:
             self.free_blocks += self.late_blocks.popleft()[1]
 
-    def release_all(self) -> bool:
-        """Frees all blocks of finished requests; returns whether there were any."""
-        before = self.free_blocks
-        self._release(self.batches + self.release_delay)
-        return self.free_blocks > before
+    def start_nothing(self) -> bool:
+        """A batch of nobody starts and takes no time; returns whether it brought blocks of finished requests nearer."""
+        waited = bool(self.late_blocks)
+        self.batches += 1
+        self._release(self.batches)
+        return waited
+
+    def rest(self) -> None:
+        """Nobody is here any more: what is due comes free, since an idle engine's loop goes round all the same."""
+        if self.late_blocks:
+            self._release(self.batches + self.release_delay)
+            self.recorder.entries[-2] = self.free_blocks

@@ -10,12 +10,16 @@ from sim.queues import PriorityQueue
 from sim.recorder import FINISHED, Entry
 from sim.request import Phase, Request
 
-LIVELOCK_AFTER = 100_000
-"""Preemptions of one request that count as a livelock."""
+LIVELOCK_AFTER = 10_000
+"""Preemptions without an output token between them that count as a livelock; for each that waits, two more."""
 
 
 class Replica(Memory):
     """A server that the engine runs: everything that changes it is here."""
+
+    _prefills_done = 0
+    _fruitless = 0, 0
+    """Preemptions since the last output token, and the count of steps and prefills by then."""
 
     def prepare(self) -> None:
         """Brings the waiting queue up to date before a decision."""
@@ -133,8 +137,6 @@ class Replica(Memory):
             self.waiting.remove(request)
             request.phase = Phase.REJECTED
             self.recorder.reject(request, why)
-            if self.late_blocks and self.idle:
-                self.release_all()
         for request, swap in batch.preempted.items():
             moved += self._preempt(request, swap)
         for request, run in batch.resumed.items():
@@ -151,8 +153,7 @@ class Replica(Memory):
         self.kv_tokens -= request._kv
         self.running_count -= 1
         request.preemptions += 1
-        if request.preemptions >= LIVELOCK_AFTER:
-            raise SchedulerError(f"{request!r} was preempted {LIVELOCK_AFTER:,} times: {self.scheduler!r} goes nowhere")
+        self._refuse_livelock(request)
         self.history.preemptions += 1
         if swap:
             request.swaps += 1
@@ -165,6 +166,18 @@ class Replica(Memory):
         request.phase = Phase.WAITING
         self.waiting.put_back(request)
         return 0
+
+    def _refuse_livelock(self, request: Request) -> None:
+        """Counts a preemption; those who wait may all have had their turn and come to nothing, but not for ever."""
+        number, progress = self._fruitless
+        now = self.pool.steps + self._prefills_done
+        number = number + 1 if now == progress else 1
+        self._fruitless = number, now
+        if number >= LIVELOCK_AFTER + 2 * self.waiting.size:
+            raise SchedulerError(
+                f"{number:,} preemptions, of {request!r} now, without an output token between them: a livelock; "
+                f"{self.scheduler!r} goes nowhere"
+            )
 
     def _resume(self, request: Request, run: bool) -> int:
         del self.swapped[request]
@@ -206,6 +219,7 @@ class Replica(Memory):
     def _first_token(self, request: Request, iteration: int) -> int:
         """The end of a prefill yields a token: the first, or after a recompute the next."""
         del self.prefilling[request]
+        self._prefills_done += 1
         request._generated += 1
         request._last_token_at = self.now
         request._prefill_iteration = iteration
@@ -223,11 +237,10 @@ class Replica(Memory):
         self.kv_tokens -= request._kv
         request.phase = Phase.FINISHED
         free = self._give_back(request, request._blocks) if request in self.hosts else request._blocks
-        if self.release_delay and not self.idle:
+        if self.release_delay:
             self.late_blocks.append((self.batches + self.release_delay, free))
         else:
             self.free_blocks += free
-            self._release(self.batches + self.release_delay)
         self.history.finished += 1
         self.history.output_tokens += request._generated
         self.recorder.span(request, self.pool.steps)
