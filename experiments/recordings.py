@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sim.scheduler import Scheduler
+from sim.schedulers.fastgen import FastGen
+from sim.schedulers.orca import Orca
 from sim.schedulers.sarathi import Sarathi
 from sim.schedulers.vllm import Vllm
 from sim.schedulers.vllm_v1 import VllmV1
@@ -49,15 +51,35 @@ def read_recording(path: Path) -> Recording:
     try:
         meta = json.loads(path.read_text())
         with gzip.open(path.with_name(f"{name}.steps.jsonl.gz"), "rt") as lines:
-            steps = [json.loads(line) for line in lines]
+            steps = _without_idle([json.loads(line) for line in lines])
         with open(path.with_name(meta["settings"]["trace"]), newline="") as file:
             rows = sorted(csv.DictReader(file), key=lambda row: float(row["arrived_at"]))
     except (OSError, KeyError, ValueError) as error:
         raise SlosimError(f"{path}: not a complete recording ({type(error).__name__}: {error})") from error
-    trace = Trace.from_rows(
-        [TraceRow(float(row["arrived_at"]), int(row["prompt_tokens"]), int(row["output_tokens"])) for row in rows]
-    )
+    trace = Trace.from_rows([
+        TraceRow(float(row["arrived_at"]), prompt := int(row["prompt_tokens"]), _stop(meta, prompt, row))
+        for row in rows
+    ])  # fmt: skip
     return Recording(name, meta, [row["request_id"] for row in rows], trace, steps)
+
+
+def _stop(meta: dict[str, Any], prompt: int, row: dict[str, str]) -> int:
+    """Output tokens after which a request ends: as many as asked, unless the model's length ends it before."""
+    asked, beyond = int(row["output_tokens"]), BEYOND.get(meta["scheduler"])
+    limit = meta["settings"].get("max_model_len")
+    return asked if beyond is None or limit is None else max(1, min(asked, limit - prompt + beyond))
+
+
+def _without_idle(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """FastGen's steps less those that only free blocks of finished requests: no iteration, and no time passes."""
+    kept: list[dict[str, Any]] = []
+    flushed: list[str] = []
+    for step in steps:
+        flushed += step.get("flushed", [])
+        if "flushed" not in step or step["batch"] or step["preempted"]:
+            kept.append(step | {"flushed": flushed} if flushed else step)
+            flushed = []
+    return kept
 
 
 def _vllm(settings: Settings) -> Scheduler:
@@ -92,9 +114,32 @@ def _sarathi(settings: Settings) -> Scheduler:
     )
 
 
+def _orca(settings: Settings) -> Scheduler:
+    return Orca(max_num_seqs=settings["max_num_seqs"], max_model_len=settings["max_model_len"])
+
+
+def _fastgen(settings: Settings) -> Scheduler:
+    return FastGen(
+        max_ragged_batch_size=settings["max_ragged_batch_size"],
+        max_ragged_sequence_count=settings["max_num_seqs"],
+        max_tracked_sequences=settings["max_tracked_sequences"],
+        max_model_len=settings["max_model_len"],
+        flush=settings["flush"],
+    )
+
+
+BEYOND = {
+    "vllm.core.scheduler.Scheduler": 1,
+    "vllm.v1.core.sched.scheduler.Scheduler": 0,
+    "mii.batching.ragged_batching.RaggedBatchBase": 1,
+}
+"""Tokens beyond the model's length, prompt included, that a request has when the recorded engine ends it for that."""
+
 POLICIES: dict[str, Callable[[Settings], Scheduler]] = {
     "vllm.core.scheduler.Scheduler": _vllm,
     "vllm.v1.core.sched.scheduler.Scheduler": _vllm_v1,
     "SarathiScheduler": _sarathi,
+    "OrcaScheduler": _orca,
+    "mii.batching.ragged_batching.RaggedBatchBase": _fastgen,
 }
 """Which policy stands for which recorded scheduler."""

@@ -25,7 +25,7 @@ class Replay:
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self.step = 0
-        self._queues: dict[str, int] = {}
+        self._late = 0
 
     @property
     def line(self) -> dict[str, Any]:
@@ -40,12 +40,15 @@ class Replay:
 
     def started(self, server: Server, batch: Batch, shape: BatchShape) -> None:
         """Compares the decision."""
+        if self._refuses(batch):
+            return
         tokens = dict.fromkeys(server.pool, 1) if server.decodes_now else {}
         tokens |= batch.prefills
         context = sum(request.kv_tokens + new for request, new in tokens.items())
         self._compare("start", server.now)
         self._compare("batch", {self._id(request): new for request, new in tokens.items()}, dict(self.line["batch"]))
         self._compare("preempted", [self._id(request) for request in batch.preempted])
+        self._compare("flushed", self._late - len(server.late_blocks), len(self.line.get("flushed", ())))
         self._compare("free_blocks", server.free_blocks)
         self._compare("running", server.running_count)
         self._compare("waiting", len(server.waiting))
@@ -55,8 +58,15 @@ class Replay:
 
     def finished(self, server: Server, batch: Batch, end: float) -> None:
         """Compares what came of it."""
+        if self._refuses(batch):
+            return
+        self._late = len(server.late_blocks)
         self._compare("free_blocks_end", server.free_blocks)
         self.step += 1
+
+    def _refuses(self, batch: Batch) -> bool:
+        """Whether it does nothing but reject, which FastGen does at the door."""
+        return "flush" in self.recording.settings and not (batch.tokens or batch.preempted)
 
     def _duration(self, shape: BatchShape, context: int) -> float:
         """The recording's own clock: powers of two, so exact whatever the order of summation."""

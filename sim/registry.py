@@ -20,6 +20,8 @@ BUILT_IN = {
     "sarathi": "sim.schedulers.sarathi:Sarathi",
     "accelgen": "sim.schedulers.accelgen:AccelGen",
     "oracle": "sim.schedulers.oracle:Oracle",
+    "orca": "sim.schedulers.orca:Orca",
+    "fastgen": "sim.schedulers.fastgen:FastGen",
 }
 
 

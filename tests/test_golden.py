@@ -18,6 +18,12 @@ from sim.schedulers.vllm import Vllm
 from traces.errors import SlosimError
 
 RECORDINGS = (
+    "fastgen_ample",
+    "fastgen_b512_tight",
+    "fastgen_tight",
+    "fastgen_tight_immediate",
+    "orca_ample",
+    "orca_tight",
     "sarathi_c2048_tight",
     "sarathi_c256_tight",
     "sarathi_c512_ample",
