@@ -51,7 +51,7 @@ def read_recording(path: Path) -> Recording:
     try:
         meta = json.loads(path.read_text())
         with gzip.open(path.with_name(f"{name}.steps.jsonl.gz"), "rt") as lines:
-            steps = _without_idle([json.loads(line) for line in lines])
+            steps = [step for step in map(json.loads, lines) if not _only_flushes(step)]
         with open(path.with_name(meta["settings"]["trace"]), newline="") as file:
             rows = sorted(csv.DictReader(file), key=lambda row: float(row["arrived_at"]))
     except (OSError, KeyError, ValueError) as error:
@@ -70,16 +70,9 @@ def _stop(meta: dict[str, Any], prompt: int, row: dict[str, str]) -> int:
     return asked if beyond is None or limit is None else max(1, min(asked, limit - prompt + beyond))
 
 
-def _without_idle(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """FastGen's steps less those that only free blocks of finished requests: no iteration, and no time passes."""
-    kept: list[dict[str, Any]] = []
-    flushed: list[str] = []
-    for step in steps:
-        flushed += step.get("flushed", [])
-        if "flushed" not in step or step["batch"] or step["preempted"]:
-            kept.append(step | {"flushed": flushed} if flushed else step)
-            flushed = []
-    return kept
+def _only_flushes(step: dict[str, Any]) -> bool:
+    """Whether FastGen only freed blocks of finished requests in it: no iteration, for no time passes."""
+    return "flushed" in step and not (step["batch"] or step["preempted"])
 
 
 def _vllm(settings: Settings) -> Scheduler:

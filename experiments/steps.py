@@ -25,7 +25,7 @@ class Replay:
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self.step = 0
-        self._late = 0
+        self._late: tuple[int, int] | None = None
 
     @property
     def line(self) -> dict[str, Any]:
@@ -48,7 +48,8 @@ class Replay:
         self._compare("start", server.now)
         self._compare("batch", {self._id(request): new for request, new in tokens.items()}, dict(self.line["batch"]))
         self._compare("preempted", [self._id(request) for request in batch.preempted])
-        self._compare("flushed", self._late - len(server.late_blocks), len(self.line.get("flushed", ())))
+        if self._late and self._late[0] == server.batches - 1:
+            self._compare("flushed", self._late[1] - len(server.late_blocks), len(self.line.get("flushed", ())))
         self._compare("free_blocks", server.free_blocks)
         self._compare("running", server.running_count)
         self._compare("waiting", len(server.waiting))
@@ -60,7 +61,7 @@ class Replay:
         """Compares what came of it."""
         if self._refuses(batch):
             return
-        self._late = len(server.late_blocks)
+        self._late = None if server.idle else (server.batches, len(server.late_blocks))
         self._compare("free_blocks_end", server.free_blocks)
         self.step += 1
 
