@@ -12,6 +12,7 @@ from typing import Any
 
 from sim.scheduler import Scheduler
 from sim.schedulers.fastgen import FastGen
+from sim.schedulers.fastserve import LENGTHS, FastServe
 from sim.schedulers.orca import Orca
 from sim.schedulers.sarathi import Sarathi
 from sim.schedulers.vllm import Vllm
@@ -20,6 +21,9 @@ from traces import Trace, TraceRow
 from traces.errors import SlosimError
 
 Settings = dict[str, Any]
+
+LONGEST_OF_ARTIFACT = 0.0025
+"""Seconds: the profile in FastServe's artifact says 1.5 to 2.5 ms for prompts of any length."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,29 @@ def _fastgen(settings: Settings) -> Scheduler:
     )
 
 
+def _fastserve(settings: Settings) -> FastServe:
+    """The policy of a recording's settings. `cost` is the recording's own clock; of the `artifact`'s profile, only the
+    range of its times is known: it makes no difference where every prompt joins level 0."""
+    quantum, skips = settings["base_quantum"], settings["scheduler"] == "sj-mlfq"
+    if skips and settings["profile"] == "artifact" and quantum < LONGEST_OF_ARTIFACT:
+        raise SlosimError(f"the artifact's times are not known well enough for a first quantum of {quantum} s")
+    per_token = settings["b"] + settings["c"]
+    cost = tuple(settings["a"] + per_token * length for length in LENGTHS)
+    return FastServe(
+        policy=settings["scheduler"],
+        max_num_seqs=settings["max_num_seqs"],
+        max_num_batched_tokens=settings["max_num_batched_tokens"],
+        base_quantum=quantum,
+        quantum_factor=settings["quantum_factor"],
+        starvation_threshold=settings["starvation_threshold"],
+        starvation_period=settings["starvation_period"],
+        proactive=settings["proactive_offloading"] == "on",
+        num_min_free_blocks_threshold=settings["num_min_free_blocks_threshold"],
+        num_cpu_blocks=settings["num_cpu_blocks"],
+        prefill_times=cost if settings["profile"] == "cost" else (LONGEST_OF_ARTIFACT,) * len(LENGTHS),
+    )
+
+
 BEYOND = {
     "vllm.core.scheduler.Scheduler": 1,
     "vllm.v1.core.sched.scheduler.Scheduler": 0,
@@ -134,5 +161,8 @@ POLICIES: dict[str, Callable[[Settings], Scheduler]] = {
     "SarathiScheduler": _sarathi,
     "OrcaScheduler": _orca,
     "mii.batching.ragged_batching.RaggedBatchBase": _fastgen,
+    "FastServe sj-mlfq": _fastserve,
+    "FastServe mlfq": _fastserve,
+    "FastServe fcfs": _fastserve,
 }
 """Which policy stands for which recorded scheduler."""

@@ -105,7 +105,7 @@ def check_steps(path: Path) -> int:
     kind = recording.meta["scheduler"]
     if kind not in POLICIES:
         raise SlosimError(f"{path}: no policy stands for {kind!r}; there are {', '.join(POLICIES)}")
-    replay = Replay(recording)
+    replay = _replay(recording)
     result = simulate(
         recording.trace,
         POLICIES[kind](recording.settings),
@@ -120,6 +120,12 @@ def check_steps(path: Path) -> int:
         )
     _check_requests(path, recording, result)
     return replay.step
+
+
+def _replay(recording: Recording) -> Replay:
+    from experiments.fastserve_steps import FastServeReplay
+
+    return (FastServeReplay if recording.meta["scheduler"].startswith("FastServe") else Replay)(recording)
 
 
 def _check_requests(path: Path, recording: Recording, result: RunResult) -> None:

@@ -18,6 +18,7 @@ BUILT_IN = {
     "vllm": "sim.schedulers.vllm:Vllm",
     "vllm-v1": "sim.schedulers.vllm_v1:VllmV1",
     "sarathi": "sim.schedulers.sarathi:Sarathi",
+    "fastserve": "sim.schedulers.fastserve:FastServe",
     "accelgen": "sim.schedulers.accelgen:AccelGen",
     "oracle": "sim.schedulers.oracle:Oracle",
     "orca": "sim.schedulers.orca:Orca",

@@ -1,0 +1,110 @@
+"""FastServe: a skip-join multi-level feedback queue that moves the cache of those who wait to the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf
+from typing import Literal
+
+from costmodel import prompt
+from sim.batch import Batch
+from sim.errors import SchedulerError
+from sim.scheduler import Scheduler
+from sim.schedulers.in_turn import InTurn
+from sim.schedulers.mlfq import Mlfq
+from sim.server import Server
+
+LENGTHS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+"""Prompts, in tokens, whose times the profile has (``profiling.py``)."""
+SWAP_SPACE = 56 * 2**30
+"""Bytes of host memory per GPU, as in the artifact's ShareGPT runs (``overall_fastserve_sharegpt.sh``)."""
+
+
+@dataclass(frozen=True)
+class FastServe(Scheduler):
+    """Skip-join MLFQ with proactive swapping (Wu et al., arXiv 2305.05920), or its FCFS.
+
+    Source: ``fastserve/scheduler.py`` of LLMServe/FastServe, 187a274 (stated there, quirks included): survivors return
+    to the front of their level one by one, which reverses them; a step counts in full for each of its members;
+    starvation is looked for every ``starvation_period`` iterations; prompts wait while less than a tenth of the host
+    is free. Where that engine would crash or wait for ever, this one goes on (inferred): a prompt that can never run is
+    rejected; what the full host cannot take is dropped and computed anew, as a prompt of at most a whole batch; a
+    request that grows into the blocks kept free runs in them.
+    """
+
+    policy: Literal["sj-mlfq", "mlfq", "fcfs"] = "sj-mlfq"
+    """``mlfq``: every prompt joins level 0."""
+    max_num_seqs: int = 16
+    max_num_batched_tokens: int = 2048
+    """Prompt tokens of a batch. Decodes are free, except that one more needs a token left; FCFS counts each."""
+    base_quantum: float = 0.01
+    """Seconds that level 0 grants."""
+    quantum_factor: float = 2
+    """How much more each level grants than the one before."""
+    starvation_threshold: float = 3.0
+    """Seconds without a step after which a request goes to level 0."""
+    starvation_period: int = 1000
+    """Iterations from one look for them to the next."""
+    proactive: bool = True
+    """Whether blocks are kept free for newcomers, at least as many as ``max_num_seqs``, and used to swap in early."""
+    num_min_free_blocks_threshold: int = 0
+    """Blocks to keep free at least, if ``proactive``."""
+    num_cpu_blocks: int | None = None
+    """Blocks that the host holds. None: as many as fit ``SWAP_SPACE``, unlimited if the model is not known."""
+    prefill_times: tuple[float, ...] | None = None
+    """Seconds of one prompt of each of ``LENGTHS``, from which the levels are chosen; None: as the cost model says."""
+
+    def bind(self, server: Server) -> Scheduler:
+        if self.quantum_factor <= 1 or self.base_quantum <= 0 or self.max_num_seqs < 1 or self.starvation_period < 1:
+            raise SchedulerError(f"{self!r}: quanta must grow from more than 0 s, sequences and period be 1 or more")
+        return InTurn(self, server) if self.policy == "fcfs" else Mlfq(self, server)
+
+    def schedule(self, server: Server) -> Batch:
+        raise SchedulerError("FastServe remembers: ask what bind(server) returned, which is server.scheduler")
+
+    def host_blocks(self, server: Server) -> float:
+        """Blocks that the host holds."""
+        if self.num_cpu_blocks is not None:
+            return self.num_cpu_blocks
+        profile = server.machine.profile
+        if profile is None or profile.model is None:
+            return inf
+        block = profile.model.kv_bytes_per_token * server.block_size
+        return float(SWAP_SPACE * profile.tensor_parallel // block)
+
+    def too_long(self, tokens: int) -> str:
+        """Why a prompt can never run, or nothing."""
+        most = self.max_num_batched_tokens
+        return f"its prompt of {tokens} tokens exceeds the limit of {most} tokens of one batch" if tokens > most else ""
+
+    def quantum(self, level: int) -> float:
+        """Seconds that a level grants."""
+        return self.base_quantum * self.quantum_factor**level
+
+    def times(self, server: Server) -> tuple[float, ...]:
+        """Seconds of one prompt of each of ``LENGTHS``."""
+        if self.prefill_times is None:
+            return tuple(server.cost_model.iteration_time(prompt(length)) for length in LENGTHS)
+        if len(self.prefill_times) != len(LENGTHS):
+            raise SchedulerError(f"prefill_times needs {len(LENGTHS)} times, not {len(self.prefill_times)}")
+        return self.prefill_times
+
+    def joins(self, tokens: int, times: tuple[float, ...]) -> int:
+        """The level of a prompt: the first that grants the time it takes."""
+        level = 0
+        if self.policy == "sj-mlfq":
+            time = _between(tokens, times)
+            while self.quantum(level) < time:
+                level += 1
+        return level
+
+
+def _between(tokens: int, times: tuple[float, ...]) -> float:
+    """The time of a prompt, on straight lines between ``LENGTHS``, constant beyond."""
+    if tokens <= LENGTHS[0]:
+        return times[0]
+    for (shorter, longer), (before, after) in zip(pairwise(LENGTHS), pairwise(times), strict=True):
+        if tokens <= longer:
+            return before + (after - before) * (tokens - shorter) / (longer - shorter)
+    return times[-1]
