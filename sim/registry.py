@@ -20,6 +20,7 @@ BUILT_IN = {
     "sarathi": "sim.schedulers.sarathi:Sarathi",
     "fastserve": "sim.schedulers.fastserve:FastServe",
     "accelgen": "sim.schedulers.accelgen:AccelGen",
+    "punctual": "sim.schedulers.punctual:Punctual",
     "oracle": "sim.schedulers.oracle:Oracle",
     "orca": "sim.schedulers.orca:Orca",
     "fastgen": "sim.schedulers.fastgen:FastGen",

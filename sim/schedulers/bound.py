@@ -28,7 +28,7 @@ class BoundAccelGen(Scheduler):
         self.watermark = int(policy.watermark * server.total_blocks)
         self._slack: tuple[tuple[float, int], Slack] | None = None
         self._order: tuple[int, float, float] = (0, 0.0, 0.0)
-        self._head: tuple[int, list[tuple[int, Request]], int] = (-1, [], 0)
+        self._head: tuple[int, list[Request], int] = (-1, [], 0)
         self._range: tuple[int, tuple[float, float, bool]] = (-1, (inf, 0.0, True))
 
     def __repr__(self) -> str:
@@ -62,8 +62,7 @@ class BoundAccelGen(Scheduler):
 
     def priority(self, request: Request) -> Any:
         """When the remaining time is used up, as of now; the order is refreshed when ``epoch`` changes."""
-        slack = self.slack()
-        return slack.now + slack.remaining(request)
+        return self.slack().used_up(request)
 
     def deadline(self, request: Request) -> float:
         """When a waiting request counts as late."""
@@ -90,56 +89,70 @@ class BoundAccelGen(Scheduler):
     # -- the common case in short: all decodes run, and nobody else can -----------------------------------------------
 
     def _all_decode(self, server: Server) -> Batch | None:
-        """In short what ``Filling`` comes to where the decodes fit and leave nothing to share out."""
+        """In short what ``Filling`` comes to where the decodes leave nothing to share out."""
         tightest, loosest, steady = self.decode_slos()
-        pool = server.pool
-        if not steady or pool.blocks_needed > server.free_blocks:
+        pool, needed = server.pool, server.pool.blocks_needed
+        short, full = needed > server.free_blocks, False
+        if not steady or (short and self.policy.overflow != "newest"):
             return None
-        if server.waiting.size and not self._nobody_joins(server, loosest):
-            return None
+        if server.waiting.size or short:
+            room = server.free_blocks - self.watermark
+            if self._forced:  # decodes go first if all are urgent, and nobody else is deferrable
+                if loosest > (1 + self.policy.urgency) * server.history.longest_iteration:
+                    return None
+                if pool.last_step_at != server.now:
+                    return None
+                room -= needed
+            elif short:
+                return None
+            full = room < 1
+            if not (short or full) and self.head()[1] <= room:
+                return None
         if pool.size > (size := self.budget(server, tightest)):
             return None
         batch = server.new_batch(size, self.watermark)
         batch.decode_all()
-        if self._lasts(server):
-            batch.hold()
+        if short:  # the newest made room, in which an urgent newcomer may find a place
+            return None if self.head()[1] <= batch.blocks_left - self.watermark else batch
+        if self._lasts(server, full):
+            batch.hold(head_of_line=full)
         return batch
 
-    def _nobody_joins(self, server: Server, loosest: float) -> bool:
-        """Whether the cache has no room for any of those who wait, whatever the order in which blocks are given."""
-        policy, pool, longest = self.policy, server.pool, server.history.longest_iteration
-        room = server.free_blocks - self.watermark
-        if policy.slo_ordering and policy.urgent:  # decodes go first if all are urgent, which none of them may wait
-            if loosest > (1 + policy.urgency) * longest or pool.last_step_at != server.now:
-                return False
-            room -= pool.blocks_needed
-        return room < 1 or self.head()[1] > room
+    @cached_property
+    def _forced(self) -> bool:
+        """Whether anybody is urgent."""
+        return self.policy.slo_ordering and self.policy.urgent
 
-    def _lasts(self, server: Server) -> bool:
+    def _lasts(self, server: Server, full: bool) -> bool:
         """Whether the same is decided until somebody comes or goes: no budget that depends on the context, nobody whose
-        deadline brings another into view, and no iteration ahead that would be the longest so far."""
+        deadline brings another into view (but where the cache is full), and no longest iteration ahead."""
         if self.policy.dynamic_chunking and self.policy.token_budget == "inverse":
             return False
         waiting, line = server.waiting, server.decode_line
         if not isinstance(waiting, PriorityQueue) or not waiting.size:
             return True
-        if line is None or len(waiting.fresh) > self.policy.candidates:
+        if line is None or (not full and len(waiting.fresh) > self.policy.candidates):
             return False
         fixed, slope = line(server.pool.size)
         most = fixed + slope * server.total_blocks * server.block_size
         return bool(most <= server.history.longest_iteration)
 
-    def head(self) -> tuple[list[tuple[int, Request]], int]:
-        """The first waiting requests with the blocks that each needs to start, and the least of these needs; the late
-        and the others apart. Kept until the queue changes."""
-        waiting = self.server.waiting
+    def head(self) -> tuple[list[Request], int]:
+        """The first waiting requests, the late and the others apart, and the fewest blocks that one of them needs to
+        start. Kept until the queue changes."""
+        waiting, most = self.server.waiting, self.policy.candidates
         if self._head[0] != waiting.version:
-            lines = (waiting.overdue, waiting.fresh) if isinstance(waiting, PriorityQueue) else (waiting,)
-            requests = [request for line in lines for request in islice(line, self.policy.candidates)]
-            chunk, size = self.policy.admission == "chunk", self.server.block_size
-            needs = [(1 if chunk else -(-request.known_tokens // size), request) for request in requests]
-            self._head = waiting.version, needs, min([blocks for blocks, _ in needs], default=1 << 62)
+            if isinstance(waiting, PriorityQueue):
+                requests = [*islice(waiting.overdue, most), *islice(waiting.fresh, most)]
+            else:
+                requests = [*islice(waiting, most)]
+            least = min([request.prefill_left for request in requests], default=1 << 62)
+            self._head = waiting.version, requests, self.blocks_to_start(least)
         return self._head[1:]
+
+    def blocks_to_start(self, tokens: int) -> int:
+        """Blocks that must be free for a newcomer of so many tokens."""
+        return 1 if self.policy.admission == "chunk" else -(-tokens // self.server.block_size)
 
     def decode_slos(self) -> tuple[float, float, bool]:
         """Tightest and loosest between-token SLO of the pool, and whether these are all that its members have: the

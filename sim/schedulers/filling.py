@@ -79,7 +79,8 @@ class Filling(Urgent):
         head, least = self.bound.head()
         if least > room:
             return iter(())
-        return (request for blocks, request in head if blocks <= room and request not in self.batch.prefills)
+        needed, taken = self.bound.blocks_to_start, self.batch.prefills
+        return (each for each in head if needed(each.prefill_left) <= room and each not in taken)
 
     def _unlock(self) -> None:
         """Nobody could move for lack of memory: somebody makes room for the one of least remaining time."""

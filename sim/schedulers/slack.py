@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from math import ceil, inf
 from typing import TYPE_CHECKING, Literal
 
@@ -29,15 +30,27 @@ class Slack:
     def __init__(self, server: Server, pivot: tuple[int, float], policy: AccelGen) -> None:
         history = server.history
         self.now = server.now
+        self.history = history
+        self.pivot = pivot
+        self.policy = policy
         self.longest = history.longest_iteration or pivot[1]
-        self.mean_iteration = history.mean_iteration or pivot[1]
         self.mean_chunk = history.mean_chunk or float(pivot[0])
-        self.preempted_share = history.preemptions / history.arrivals if history.arrivals else 0.0
-        self.default_output = history.mean_output or policy.default_output
         self.execution = policy.execution
-        self.completion = policy.completion
-        self.each = self.mean_iteration if policy.execution == "mean" else self.longest
-        """What an iteration counts for in T_e."""
+
+    @cached_property
+    def mean_iteration(self) -> float:
+        """Seconds."""
+        return self.history.mean_iteration or self.pivot[1]
+
+    @cached_property
+    def preempted_share(self) -> float:
+        """Preemptions per request."""
+        return self.history.preemptions / self.history.arrivals if self.history.arrivals else 0.0
+
+    @cached_property
+    def default_output(self) -> float:
+        """Output tokens of a request of which nothing is predicted."""
+        return self.history.mean_output or self.policy.default_output
 
     def chunks(self, request: Request) -> int:
         """Iterations until the next output token."""
@@ -47,11 +60,13 @@ class Slack:
 
     def until_token(self, request: Request) -> float:
         """T_e: seconds of iterations until the next output token."""
-        if self.execution == "one":
-            return self.each
+        if self.execution == "chunks":
+            return self.chunks(request) * self.longest
+        if self.execution == "mean":
+            return self.chunks(request) * self.mean_iteration
         if self.execution == "exact":
-            return max(1.0, request.prefill_left / self.mean_chunk) * self.each
-        return self.chunks(request) * self.each
+            return max(1.0, request.prefill_left / self.mean_chunk) * self.longest
+        return self.longest
 
     def remaining(self, request: Request) -> float:
         """T_r; infinite without an SLO, negative when it cannot be met any more."""
@@ -61,6 +76,12 @@ class Slack:
         if request.generated:
             return slo.tbt - (self.now - request.last_token_at) - self.until_token(request)
         return slo.ttft - (self.now - request.arrived_at) - self.until_token(request)
+
+    def used_up(self, request: Request) -> float:
+        """When T_r will be nought if it is not served, by what is known now; but for completion SLOs not by the hour."""
+        if request.slo.jct < inf:
+            return self.now + self._completion(request)
+        return deadline(request) - self.until_token(request)
 
     def iteration_slo(self, request: Request) -> float:
         """The SLO of the next token: what the token budget must respect."""
@@ -79,12 +100,12 @@ class Slack:
         waited = self.now - request.arrived_at
         chunks, later = self.chunks(request), self.outputs_left(request) - 1
         iterations = chunks + later
-        if self.completion == "proportional":
+        if self.policy.completion == "proportional":
             share = (request.generated + chunks) / (request.generated + iterations)
             return request.slo.jct * share - waited - chunks * self.mean_iteration
         execution = iterations * self.mean_iteration * (1 + self.preempted_share)
         slack = request.arrived_at + request.slo.jct - self.now - execution
-        return slack if self.completion == "deadline" else slack / iterations
+        return slack if self.policy.completion == "deadline" else slack / iterations
 
 
 def deadline(request: Request) -> float:

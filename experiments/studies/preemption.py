@@ -1,0 +1,25 @@
+"""Open question: whom to preempt, by length and SLO."""
+
+from experiments.studies.study import HEADLINES, Study, Variant
+from experiments.studies.verdicts import who_wins
+
+STUDY = Study(
+    "preemption",
+    "Whom should preemption take?",
+    (
+        Variant("accelgen"),
+        *(
+            Variant(f"accelgen,victim={victim}", "for the urgent")
+            for victim in ("loosest", "longest", "largest", "newest")
+        ),
+        *(
+            Variant(f"accelgen,overflow={victim}", "when the decodes outgrow the cache")
+            for victim in ("deferrable", "loosest", "longest", "largest")
+        ),
+        Variant("accelgen,overflow=longest", "by the truth: nearly finished requests stay", "perfect"),
+        Variant("accelgen,urgent=False", "nobody is preempted for another"),
+        Variant("accelgen,admission=output", "fewer preemptions: nobody starts who would outgrow the cache"),
+    ),
+    who_wins,
+    metrics=(*HEADLINES, "mean_jct", "preemptions"),
+)

@@ -1,0 +1,113 @@
+"""A study's answer as tables: text, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from io import StringIO
+from math import isfinite
+
+from experiments.replications import Interval
+from experiments.studies.findings import Findings, is_share
+from experiments.studies.study import Setting
+
+LABELS = {
+    "goodput": "goodput, tokens/s",
+    "request_goodput": "goodput, requests/s",
+    "token_throughput": "throughput, tokens/s",
+    "slo_attainment_tokens": "tokens in SLO, %",
+    "slo_attainment_requests": "requests in all SLOs, %",
+    "slo_attainment_jct": "jobs in SLO, %",
+    "slo_attainment_strict": "requests with every token in SLO, %",
+    "mean_jct": "JCT mean, s",
+    "mean_ttft": "TTFT mean, s",
+    "p99_ttft": "TTFT p99, s",
+    "p99_tbt": "TBT p99, s",
+    "gpu_utilization": "GPU, operations / peak, %",
+    "pivot_utilization": "forward size / pivot, %",
+    "kvc_used": "KV cache holding tokens, %",
+    "kvc_unallocated": "KV cache unallocated, %",
+    "preemptions": "preemptions",
+}
+Table = list[list[str]]
+"""The heading and the rows."""
+
+
+def tables(findings: Findings) -> Iterator[tuple[str, Table]]:
+    """One table for each setting and metric: the baseline's level, then how far the others are from it, by load."""
+    study = findings.study
+    for setting in study.settings:
+        for metric in study.metrics:
+            unit = "points" if is_share(metric) else "%"
+            caption = f"{setting.name}: {LABELS.get(metric, metric)}; differences in {unit}"
+            heading = ["requests/s", *(f"{rate:g}" for rate in setting.rates)]
+            yield caption, [heading, *_rows(findings, setting, metric)]
+
+
+def _rows(findings: Findings, setting: Setting, metric: str) -> Iterator[list[str]]:
+    study = findings.study
+    scale = 100 if is_share(metric) else 1
+    levels = [findings.level(setting, rate, study.baseline, metric) for rate in setting.rates]
+    yield [f"{study.baseline.title} (level)", *(f"{scale * level.mean:.4g}" for level in levels)]
+    for variant in study.variants[1:]:
+        changes = (findings.change(setting, rate, variant, metric) for rate in setting.rates)
+        yield [variant.title, *map(said, changes)]
+
+
+def said(change: Interval) -> str:
+    """A difference with its interval; a star where it is not chance."""
+    half = f" ± {change.half:.1f}" if isfinite(change.half) else ""
+    return f"{change.mean:+.1f}{half}{'*' if change.certain else ''}"
+
+
+def footnote(findings: Findings) -> str:
+    """What the tables show."""
+    study = findings.study
+    seeds = f"seeds {study.first_seed} to {study.first_seed + study.seeds - 1}"
+    return (
+        f"{study.requests:,} requests, {seeds}; differences from {study.baseline.title}, paired by seed, with 95 % "
+        "intervals; *: not chance"
+    )
+
+
+def markdown(findings: Findings) -> str:
+    """Everything, as Markdown."""
+    parts = [f"**{findings.study.question}**", findings.study.verdict(findings)]
+    for caption, table in tables(findings):
+        parts += [caption, markdown_table(table)]
+    return "\n\n".join([*parts, footnote(findings)]) + "\n"
+
+
+def markdown_table(table: Table) -> str:
+    """One table; the first column is code."""
+    heading, *rows = table
+    lines = ["| " + " | ".join(heading) + " |", "|---|" + "---:|" * (len(heading) - 1)]
+    return "\n".join([*lines, *(f"| `{row[0]}` | " + " | ".join(row[1:]) + " |" for row in rows)])
+
+
+def text(findings: Findings) -> str:
+    """Everything, as plain text."""
+    parts = []
+    for caption, table in tables(findings):
+        widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+        lines = [
+            "  ".join(
+                [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+            )
+            for row in table
+        ]
+        parts.append("\n".join([caption, *lines]))
+    return "\n\n".join([*parts, footnote(findings), findings.study.verdict(findings)]) + "\n"
+
+
+def csv_text(findings: Findings) -> str:
+    """Every run with all of its metrics."""
+    out = StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for number, (place, summaries) in enumerate(findings.runs.items()):
+        for seed, summary in enumerate(summaries, findings.study.first_seed):
+            if not number and seed == findings.study.first_seed:
+                writer.writerow(["setting", "rate", "variant", "seed", *summary])
+            values = (repr(value) if isfinite(value) else "" for value in summary.values())
+            writer.writerow([place.setting, f"{place.rate:g}", place.variant, seed, *values])
+    return out.getvalue()

@@ -1,0 +1,83 @@
+"""What the numbers of a study say by themselves, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from experiments.replications import Interval
+from experiments.studies.findings import Findings, better, is_share
+from experiments.studies.report import LABELS, said
+from experiments.studies.study import HEADLINES, Setting, Variant
+
+SMALL = {True: 0.5, False: 1.0}
+"""Changes up to so many points of a share, or so many per cent, are no matter."""
+Place = tuple[Setting, float, str, Interval]
+
+
+def changes(findings: Findings, variant: Variant, metrics: Sequence[str] = HEADLINES) -> list[Place]:
+    """Where a variant differs from the baseline by more than chance and more than a trifle."""
+    return [
+        (setting, rate, metric, change)
+        for setting in findings.study.settings
+        for rate in setting.rates
+        for metric in metrics
+        if (change := findings.change(setting, rate, variant, metric)).certain
+        and abs(change.mean) > SMALL[is_share(metric)]
+    ]
+
+
+def wins(findings: Findings, variant: Variant) -> bool:
+    """Whether it beats the baseline on goodput somewhere and loses nothing of the headlines anywhere."""
+    places = changes(findings, variant)
+    gains = [place for place in places if better(place[2], place[3].mean)]
+    return len(gains) == len(places) and any("goodput" in metric for _, _, metric, _ in gains)
+
+
+def told(place: Place) -> str:
+    """A change in words: `goodput, tokens/s +4.1 ± 1.2 % (12GB, 2/s)`."""
+    setting, rate, metric, change = place
+    label = LABELS[metric].removesuffix(", %")
+    unit = "points" if is_share(metric) else "%"
+    return f"{label} {said(change).removesuffix('*')} {unit} ({setting.name}, {rate:g}/s)"
+
+
+def most(places: Sequence[Place], number: int = 3) -> str:
+    """The largest changes, each metric once."""
+    ordered = sorted(places, key=lambda place: -abs(place[3].mean))
+    first = {metric: place for place in reversed(ordered) for metric in [place[2]]}
+    chosen = sorted(first.values(), key=lambda place: -abs(place[3].mean))[:number]
+    return ", ".join(map(told, chosen))
+
+
+def what_moves(findings: Findings) -> str:
+    """Which variants move the headlines, and how far at most; which do not."""
+    moved, still = [], []
+    for variant in findings.study.variants[1:]:
+        places = changes(findings, variant)
+        if places:
+            moved.append((max(abs(place[3].mean) for place in places), f"`{variant.title}`: {most(places)}"))
+        else:
+            still.append(f"`{variant.title}`")
+    lines = [text for _, text in sorted(moved, key=lambda each: -each[0])]
+    found = f"What moves a headline by more than chance and a trifle, at most: {'; '.join(lines) or 'nothing'}."
+    return found + (f" Nowhere: {', '.join(still)}." if still else "")
+
+
+def who_wins(findings: Findings) -> str:
+    """Which variants beat the baseline everywhere, and what the others gain and lose."""
+    base = f"`{findings.study.baseline.title}`"
+    parts = []
+    for variant in findings.study.variants[1:]:
+        places = changes(findings, variant)
+        gains = [place for place in places if better(place[2], place[3].mean)]
+        losses = [place for place in places if place not in gains]
+        name = f"`{variant.title}`"
+        if not places:
+            parts.append(f"{name}: no difference")
+        elif wins(findings, variant):
+            parts.append(f"{name} beats it on goodput and loses nothing: {most(gains)}")
+        elif gains:
+            parts.append(f"{name} gains {most(gains, 2)}" + (f", but loses {most(losses, 2)}" if losses else ""))
+        else:
+            parts.append(f"{name} only loses: {most(losses, 2)}")
+    return f"Beside {base}: " + "; ".join(parts) + "."
