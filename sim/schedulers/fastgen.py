@@ -26,7 +26,7 @@ class FastGen(Scheduler):
     blocks come back late.
 
     Not kept are its crashes. With nobody to flush the pipeline dies; here the loop goes on, and blocks that are due
-    come back. No more new prompts are started than sequences can still be tracked (there each sees the same number).
+    come back. No more new prompts are started than sequences can be tracked (there all are, if one can).
     Prompts that take turns in being flushed, half done, for ever are a livelock, which the engine reports.
     """
 
@@ -72,8 +72,7 @@ class BoundFastGen(Scheduler):
         batch = server.new_batch(self.policy.max_ragged_batch_size)
         self._decode(server, batch)
         self._prompts(server, batch)
-        flushes = server.late_blocks and server.late_blocks[0][0] <= server.batches + 1
-        if not batch.tokens and not flushes:
+        if not batch.tokens and not self._flushes(server):
             self._flush_last(server, batch)
         batch.hold(head_of_line=self.policy.max_model_len is None)
         return batch
@@ -103,15 +102,13 @@ class BoundFastGen(Scheduler):
 
     def _prompts(self, server: Server, batch: Batch) -> None:
         """The half-done one, then newcomers, until one does not fit; none if the cache is full before the decodes."""
-        policy = self.policy
-        entries = batch.tokens
-        untracked = policy.max_tracked_sequences - server.running_count - len(server.late_blocks)
+        entries, untracked, limit = batch.tokens, self._untracked(server), self.policy.max_model_len
         for request in chain(server.prefilling, server.waiting):
             left, new = request.prefill_left, request.phase is Phase.WAITING
-            if new and request.prompt_tokens >= (policy.max_model_len or left + 1):
-                batch.reject(request, f"its {left} tokens leave no room in the model's {policy.max_model_len}")
+            if new and limit is not None and request.prompt_tokens >= limit:
+                batch.reject(request, f"its {left} tokens leave no room in the model's {limit}")
                 continue
-            if not server.free_blocks or entries >= policy.max_ragged_sequence_count or not batch.tokens_left:
+            if not server.free_blocks or entries >= self.policy.max_ragged_sequence_count or not batch.tokens_left:
                 break
             if batch.shortage(request, left) > batch.blocks_left or (new and not untracked):
                 break
@@ -121,6 +118,15 @@ class BoundFastGen(Scheduler):
             else:
                 batch.prefill(request)
             entries += 1
+
+    def _flushes(self, server: Server) -> int:
+        """Finished requests whose blocks come free when this batch starts."""
+        return sum(due <= server.batches + 1 for due, _ in server.late_blocks)
+
+    def _untracked(self, server: Server) -> int:
+        """Newcomers that this batch can track; none if all places are taken, even if some come free as it starts."""
+        left = self.policy.max_tracked_sequences - server.running_count - len(server.late_blocks)
+        return left + self._flushes(server) if left > 0 else 0
 
     def _flush_last(self, server: Server, batch: Batch) -> None:
         """Drops the last that holds cache: of those that decode, else the half-done prompt, if there is one."""

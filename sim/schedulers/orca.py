@@ -35,8 +35,8 @@ class Orca(Scheduler):
         batch.decode_all()
         running = server.running_count
         for request in server.waiting:
-            if self.max_model_len is not None and request.known_tokens > self.max_model_len:
-                batch.reject(request, f"its {request.known_tokens} tokens exceed the model's {self.max_model_len}")
+            if self.max_model_len is not None and request.prompt_tokens > self.max_model_len:
+                batch.reject(request, f"its {request.prompt_tokens} tokens exceed the model's {self.max_model_len}")
                 continue
             if batch.preempted or running >= self.max_num_seqs or not self._admit(server, batch, request):
                 break

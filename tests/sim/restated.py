@@ -208,3 +208,18 @@ def sarathi(chunk: int, sequences: int) -> Rule:
         return batch
 
     return rule
+
+
+def orca(sequences: int, length: int) -> Rule:
+    """ORCA in Sarathi-Serve: everybody who runs, and whole prompts, each with room for ``length`` tokens."""
+
+    def rule(machine: Machine) -> list[tuple[Known, int]]:
+        batch = [(request, 1) for request in machine.running]
+        while machine.waiting and len(machine.running) < sequences and machine.blocks(length) <= machine.free:
+            request = machine.waiting.popleft()
+            machine.grow(request, length)
+            machine.running.append(request)
+            batch.append((request, request.prompt))
+        return batch
+
+    return rule

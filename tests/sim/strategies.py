@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from sim.schedulers.accelgen import AccelGen
+from sim.schedulers.fastgen import FastGen
 from sim.schedulers.oracle import Oracle
+from sim.schedulers.orca import Orca
 from sim.schedulers.sarathi import Sarathi
 from sim.schedulers.vllm import Vllm
 from sim.schedulers.vllm_v1 import VllmV1
@@ -42,6 +44,15 @@ POLICIES = st.one_of(
         candidates=st.sampled_from((2, 64)),
     ),
     st.builds(Oracle, st.sampled_from((1, 64))),
+    st.builds(Orca, st.integers(1, 20), st.sampled_from((None, 75)), st.sampled_from((1, 20, 60))),
+    st.builds(
+        FastGen,
+        st.integers(130, 300),
+        st.integers(1, 20),
+        st.sampled_from((3, 2048)),
+        st.sampled_from((None, 50)),
+        st.sampled_from(("pipeline", "early", "immediate")),
+    ),
     st.builds(Whimsical, st.integers(0, 99), st.integers(8, 90), st.sampled_from((0.1, 0.5)), patient=st.booleans()),
 )
 WORKLOADS = st.builds(
