@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": "compare policies on one workload: table, pictures, files",
     "run": "one policy on one workload, with a timeline on request",
     "study": "a question about schedulers answered by a grid of runs",
+    "bound": "what no scheduler can exceed on a workload",
     "trace": "make, describe or convert a trace",
     "list": "what there is: policies, profiles, workloads, trace formats, predictors",
     "profile": "what is known of a model on its GPUs",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments.bound.standing import standing
 from experiments.console import Steps
 from experiments.files import write_json, write_text
 from experiments.grid import Cell, Outcome, Summary, cells, load_name, run_cell
@@ -54,6 +55,7 @@ class Comparing:
         self._introduce(build(tasks[0].scenario), tasks)
         try:
             self._run_all(tasks)
+            self._bound()
         except KeyboardInterrupt:
             remove_drafts(self.folder)
             self.out.print(
@@ -93,6 +95,16 @@ class Comparing:
                 load = "as recorded" if cell.rate is None else f"{cell.rate:g} requests/s"
                 seed = f", seed {cell.seed}" if self.scenario.seeds > 1 else ""
                 steps.finished(f"{cell.title}, {load}{seed}: {outcome.requests:,} requests in {outcome.seconds:.1f} s")
+
+    def _bound(self) -> None:
+        """Puts every run beside what no scheduler can exceed, and beside Oracle."""
+        loads = len({(cell.rate, cell.seed) for cell in self.finished})
+        with Steps(self.out, "bounds", loads) as steps:
+            for beside in standing(self.finished, self.jobs):
+                self.finished |= beside
+                cell = next(iter(beside))
+                load = "as recorded" if cell.rate is None else f"{cell.rate:g} requests/s"
+                steps.finished(f"bounds, {load}")
 
     def at(self, rate: float | None) -> Mapping[str, list[Summary]]:
         """The metrics of each policy at a load, by seed."""

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from experiments.bench_json import bench_json
+from experiments.bound.course import Course
 from experiments.files import write_json
 from experiments.inputs import Inputs, build, run
 from experiments.provenance import made, provenance
@@ -57,6 +58,8 @@ class Outcome(NamedTuple):
     seconds: float
     """Wall time of the simulation."""
     requests: int
+    course: Course
+    """What bounds need to know of it."""
 
 
 def cells(scenario: Scenario, folder: Path, timeline: bool = False) -> Iterator[Cell]:
@@ -79,7 +82,7 @@ def run_cell(cell: Cell) -> Outcome:
     result = run(cell.scenario, cell.scenario.policies[cell.policy], inputs)
     seconds = perf_counter() - began
     keep(result, cell, cell.place)
-    return Outcome(result.summary(), seconds, len(result))
+    return Outcome(result.summary(), seconds, len(result), Course.of(result))
 
 
 def keep(result: RunResult, cell: Cell, place: Path) -> None:

@@ -35,6 +35,18 @@ SECTIONS: Mapping[str, Sequence[Metric]] = {
         Metric("goodput", "goodput, tokens/s", Kind.MORE),
         Metric("request_goodput", "goodput, requests/s", Kind.MORE),
     ),
+    "Share of bound, as served": (
+        Metric("serving_share_goodput", "goodput, tokens/s", Kind.SHARE),
+        Metric("serving_share_request_goodput", "goodput, requests/s", Kind.SHARE),
+    ),
+    "Share of bound, refusing": (
+        Metric("refusing_share_goodput", "goodput, tokens/s", Kind.SHARE),
+        Metric("refusing_share_request_goodput", "goodput, requests/s", Kind.SHARE),
+    ),
+    "Share of Oracle": (
+        Metric("oracle_share_goodput", "goodput, tokens/s", Kind.SHARE),
+        Metric("oracle_share_request_goodput", "goodput, requests/s", Kind.SHARE),
+    ),
     "Within SLO": (
         Metric("slo_attainment_tokens", "tokens", Kind.SHARE),
         Metric("slo_attainment_ttft", "first tokens (TTFT)", Kind.SHARE),

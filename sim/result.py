@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.facts import ModelFacts
-from sim.recorder import NOT_ARRIVED, UNFINISHED
+from sim.recorder import NOT_ARRIVED, REJECTED, UNFINISHED
 from sim.tokens import Tokens
 from sim.verdicts import Verdicts, judge
 
@@ -95,14 +95,19 @@ class RunResult:
 
     @cached_property
     def end(self) -> float:
-        """Where measuring ends: with the last finish, or at the horizon if that cut requests off."""
+        """Where measuring ends: with the last finish, or at the horizon if that cut requests off.
+
+        A request that is given up after its first tokens counts with its last one as if it finished then.
+        """
         horizon = self.about.get("horizon")
         if horizon is not None and np.isin(self.requests["status"], (UNFINISHED, NOT_ARRIVED)).any():
             return float(horizon)
-        finished = self.requests["finished_at"]
-        if np.isnan(finished).all():
-            finished = self.iterations["end"]
-        return float(np.max(finished, initial=self.begin, where=~np.isnan(finished)))
+        ended = self.requests["finished_at"]
+        if np.any((self.requests["status"] == REJECTED) & (self.requests["generated"] > 0)):
+            ended = self.tokens.last_at(len(self))
+        if np.isnan(ended).all():
+            ended = self.iterations["end"]
+        return float(np.max(ended, initial=self.begin, where=~np.isnan(ended)))
 
     @cached_property
     def measured(self) -> NDArray[np.bool_]:

@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from experiments.bound.bounds import Goodput
+from experiments.bound.shares import Bounds, shares
+from experiments.bound.standing import GOODPUTS
 from experiments.table import Comparison
 from experiments.table_rows import SECTIONS, Kind, Metric
 from tests.sim.synthetic import made_up
@@ -86,9 +89,11 @@ def test_what_no_policy_has_is_left_out_and_what_one_lacks_is_a_dash() -> None:
     assert "Events" not in comparison.sections
 
 
-def test_every_metric_of_the_table_is_one_of_the_summary() -> None:
+def test_every_metric_of_the_table_is_one_of_the_summary_or_a_share() -> None:
     keys = {metric.key for metrics in SECTIONS.values() for metric in metrics}
-    assert keys <= made_up(1).summary().keys()
+    summary = made_up(1).summary()
+    beside = shares(summary, Bounds(Goodput(1.0, 1.0), Goodput(1.0, 1.0)))
+    assert keys - {f"oracle_share_{name}" for name in GOODPUTS} <= summary.keys() | beside.keys()
 
 
 @pytest.mark.parametrize("width", [60, 100, 120])
