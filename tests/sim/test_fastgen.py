@@ -108,19 +108,22 @@ def test_half_done_prompts_that_are_flushed_for_ever_are_reported(others: int) -
         story(FastGen(17), rows, 3, 16)
 
 
-def test_it_is_seldom_asked_though_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = 0
+def test_it_is_seldom_asked_though_many_wait_and_forgets_the_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = remembered = 0
     schedule = BoundFastGen.schedule
 
     def count(self: BoundFastGen, server: Server) -> Batch:
-        nonlocal asked
+        nonlocal asked, remembered
         asked += 1
+        remembered = max(remembered, len(self.turns))
         return schedule(self, server)
 
     monkeypatch.setattr(BoundFastGen, "schedule", count)
+    policy = FastGen(max_ragged_sequence_count=8)
     rows: Rows = [(0.01 * n, 10, 100) for n in range(200)]
-    result = simulate(Trace.from_rows(rows), FastGen(), Calibrated(1e-3), kv_blocks=100, block_size=64)
+    result = simulate(Trace.from_rows(rows), policy, Calibrated(1e-3), kv_blocks=4000, block_size=4)
     assert asked < len(result.iterations["end"]) / 3
+    assert remembered < 40
 
 
 def random_case(chance: random.Random) -> tuple[Rows, Settings]:
