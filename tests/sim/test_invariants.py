@@ -58,6 +58,7 @@ class Recount:
     def balance(self, server: Server, promised: int) -> None:
         """``promised``: blocks that this step's decodes take, and hold when it is over."""
         held = sum(request.blocks for request in server.running_requests) + promised
+        held += sum(blocks for _, blocks in server.late_blocks)
         if held + server.free_blocks != server.total_blocks or server.free_blocks < 0:
             self.complaints.append(f"{held} blocks held, {server.free_blocks} free of {server.total_blocks}")
         if server.running_count != len(server.running):
