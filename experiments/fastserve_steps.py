@@ -9,9 +9,10 @@ from experiments.recordings import Recording
 from experiments.steps import Replay
 from sim.batch import Batch
 from sim.request import Phase, Request
-from sim.schedulers.in_turn import InTurn
-from sim.schedulers.levels import Job
-from sim.schedulers.mlfq import Mlfq, Plan
+from sim.schedulers.fastserve.in_turn import InTurn
+from sim.schedulers.fastserve.mlfq import Mlfq
+from sim.schedulers.fastserve.newcomers import Job
+from sim.schedulers.fastserve.swapping import Plan
 from sim.server import Server
 
 
@@ -25,6 +26,7 @@ class FastServeReplay(Replay):
         self._left: list[str] = []
         """Who left the device since the last step, and of them, who did not right after it."""
         self._ran: list[Request] = []
+        self._runs: list[Job] = []
         self._levels: dict[Job, int] = {}
 
     def started(self, server: Server, batch: Batch, shape: BatchShape) -> None:
@@ -54,6 +56,7 @@ class FastServeReplay(Replay):
         self._compare("duration", self._duration(shape, context))
         if isinstance(policy, Mlfq):
             self._levels = {job: job.level for job in policy.jobs.values()}
+            self._runs = list(batch.memo.runs)
             levels = {self._id(request): policy.jobs[request].level for request in tokens}
             self._compare("levels", [levels[name] for name in names])
         self._ran, self._preempted, self._left = list(tokens), [], []
@@ -89,7 +92,7 @@ class FastServeReplay(Replay):
     def _levels_after(self, policy: Mlfq, plan: Plan) -> None:
         """Who came to another level, and the queues' lengths when the step started; those it puts back come later."""
         before = self._levels
-        stay = {job for job in plan.runs if job.request.phase is not Phase.FINISHED}
+        stay = {job for job in self._runs if job.request.phase is not Phase.FINISHED}
         demoted = [job.request for job in stay if job.level > before[job]]
         self._compare("demoted", sorted(self._names(demoted)), sorted(self.line["demoted"]))
         promoted = set(self._names(job.request for job in plan.promoted))
@@ -98,7 +101,7 @@ class FastServeReplay(Replay):
         self._compare("promoted", sorted(moved | (theirs & promoted)), sorted(theirs))
         queues = [0] * len(policy.levels.queues)
         for job in policy.levels:
-            queues[job.level] += job not in stay and job.request.arrived_at <= plan.start
+            queues[job.level] += job not in stay and job.request.arrived_at <= self.line["start"]
         self._compare("queues", _without_end(queues), _without_end(self.line["queues"]))
         self._compare("waiting", sum(queues))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sim.scheduler import Scheduler
 from sim.schedulers.fastgen import FastGen
-from sim.schedulers.fastserve import LENGTHS, FastServe
+from sim.schedulers.fastserve.policy import LENGTHS, FastServe
 from sim.schedulers.orca import Orca
 from sim.schedulers.sarathi import Sarathi
 from sim.schedulers.vllm import Vllm

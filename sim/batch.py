@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 
 from sim.errors import SchedulerError
@@ -54,6 +55,25 @@ class Batch(Ledger):
         self.decodes[request] = None
         self._take(1, need)
         return 1
+
+    def decode_only(self, requests: Iterable[Request], least_free: int = 0) -> int:
+        """Gives these decoding requests their tokens, all or none, and no others; returns how many.
+
+        ``least_free``: blocks that must stay free, here and while the engine repeats the batch.
+        """
+        chosen = dict.fromkeys(requests)
+        if self.everyone or self.decodes:
+            raise SchedulerError("decode_only comes after other decodes: choose once")
+        for request in chosen:
+            if request.phase is not Phase.DECODING or request in self.preempted:
+                raise SchedulerError(f"{request!r} cannot decode: it does not run")
+        need = self.server.growth(chosen)
+        if len(chosen) > self.tokens_left or need + least_free > self.blocks_left:
+            return 0
+        self.decodes = chosen
+        self.least_free = least_free
+        self._take(len(chosen), need)
+        return len(chosen)
 
     def pause(self, request: Request) -> int:
         """Takes a granted decode back: it keeps its cache and waits an iteration. Returns 1, or 0 if it had none."""

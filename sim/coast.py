@@ -48,8 +48,10 @@ def _settle(replica: Replica) -> bool:
 
 
 def _spare(replica: Replica, batch: Batch) -> int:
-    """Blocks that must be free beyond what the decodes take; those who sit out could need theirs."""
-    return batch.least_free + sum(map(batch.growth, replica.paused)) if replica.paused else batch.least_free
+    """Blocks that must be free beyond what the decodes take: whom ``decode_all`` passed over could need theirs."""
+    if not (replica.paused and batch.everyone):
+        return batch.least_free
+    return batch.least_free + sum(map(batch.growth, replica.paused))
 
 
 def _repeatable(replica: Replica, batch: Batch) -> bool:

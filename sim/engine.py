@@ -76,7 +76,7 @@ class Engine:
                 server.rest()
                 yield self._sleep(server)
             batch, seconds = self._decide(server)
-            decided_at = server.now
+            decided_at, known = server.now, len(server.recorder.ends)
             if not batch.tokens:
                 empty = self._move_only(server, batch, seconds, empty)
                 if not empty:
@@ -92,6 +92,7 @@ class Engine:
                     yield clock.at(next_end(server))
                     again = cross(server, batch, waiting) and self._skip(server, batch)
                     continue
+                known = _tell(server, batch, known)
                 shape = server.start(batch)
                 if self.watch:
                     self.watch.started(server, batch, shape)
@@ -103,7 +104,9 @@ class Engine:
                 else:
                     yield clock.at(end)
                 left = self._complete(server, batch, entry, end, duration)
+                known += 1
                 again = fits = steady and not (left and server.crowded) and self._skip(server, batch)
+            _tell(server, batch, known)
 
     def _sleep(self, server: Replica) -> Event:
         event = self.clock.event()
@@ -159,6 +162,14 @@ class Engine:
         if server.now > self.clock.now:
             self.clock.advance(server.now)
         return again
+
+
+def _tell(server: Replica, batch: Batch, known: int) -> int:
+    """Tells the scheduler of the iterations that it was not asked about; returns how many there are in all."""
+    ends = server.recorder.ends
+    if len(ends) > known:
+        server.scheduler.repeated(server, batch, ends[known:])
+    return len(ends)
 
 
 def _refuse_stranded(server: Replica) -> None:

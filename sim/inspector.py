@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +79,9 @@ class Inspector(Scheduler):
 
     def ended(self, server: Server, batch: Batch) -> None:
         self.policy.ended(server, batch)
+
+    def repeated(self, server: Server, batch: Batch, ends: Sequence[float]) -> None:
+        self.policy.repeated(server, batch, ends)
 
     def schedule(self, server: Server) -> Batch:
         before = picture(server)

@@ -115,10 +115,12 @@ class Ledger:
     def steady(self) -> bool:
         """Whether it may be repeated without asking: it holds, only decodes go on, and those who
         sit out are the same as before."""
-        resting = self.server.paused
-        if (self.paused or resting) and self.paused.keys() != resting.keys():
+        if not self.holds or self.prefills or self.changes:
             return False
-        return self.holds and self.everyone and not (self.prefills or self.changes)
+        if not self.everyone:
+            return self.server.pool.consists_of(self.decodes)
+        resting = self.server.paused
+        return not (self.paused or resting) or self.paused.keys() == resting.keys()
 
     def _take(self, tokens: int, blocks: int) -> None:
         self.tokens += tokens

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sim.request import Request
 
@@ -26,6 +26,9 @@ class PlainPool:
 
     def __contains__(self, request: Request) -> bool:
         return request in self._members
+
+    def consists_of(self, requests: Mapping[Request, object]) -> bool:
+        return self._members.keys() == requests.keys()
 
     @property
     def context(self) -> int:

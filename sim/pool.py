@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from heapq import heappop, heappush
 
 from sim.request import STILL, Request
@@ -53,6 +53,10 @@ class DecodePool:
 
     def __contains__(self, request: Request) -> bool:
         return request in self._members
+
+    def consists_of(self, requests: Mapping[Request, object]) -> bool:
+        """Whether these are all members, in any order."""
+        return self._members.keys() == requests.keys()
 
     @property
     def blocks_needed(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush, merge
 from operator import attrgetter
@@ -34,28 +34,26 @@ class ArrivalQueue:
     def __init__(self) -> None:
         self.version = 0
         self.size = 0
-        self._queue: deque[Request] = deque()
+        self._queue: OrderedDict[Request, None] = OrderedDict()
 
     def add(self, request: Request) -> None:
         """Takes a new request, at the back."""
         self.version += 1
         self.size += 1
-        self._queue.append(request)
+        self._queue[request] = None
 
     def put_back(self, request: Request) -> None:
         """Takes a preempted request, at the front, as the real engines do."""
         self.version += 1
         self.size += 1
-        self._queue.appendleft(request)
+        self._queue[request] = None
+        self._queue.move_to_end(request, last=False)
 
     def remove(self, request: Request) -> None:
-        """Gives a request up; constant time at the head."""
+        """Gives a request up."""
         self.version += 1
         self.size -= 1
-        if self._queue[0] is request:
-            self._queue.popleft()
-        else:
-            self._queue.remove(request)
+        del self._queue[request]
 
     def __len__(self) -> int:
         return self.size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sim.request import Request
@@ -17,7 +17,8 @@ class Scheduler:
 
     Only ``schedule`` must be written. Write a policy as a frozen dataclass: its fields are its parameters, and its
     ``repr`` is stored with every result. ``schedule`` reads the server and must not change it. A policy that remembers
-    keeps its memory in the object that ``bind`` returns, and changes it in ``arrived`` and ``ended`` only.
+    keeps its memory in the object that ``bind`` returns, and changes it in ``arrived``, ``ended`` and
+    ``repeated`` only.
     """
 
     release_delay: int = 0
@@ -50,6 +51,10 @@ class Scheduler:
     def ended(self, server: Server, batch: Batch) -> None:
         """Told of every batch that was applied, when its iteration has ended and the finished have left; ``batch.memo``
         is what ``schedule`` put there. Not told of iterations that ``hold`` let the engine repeat unasked."""
+
+    def repeated(self, server: Server, batch: Batch, ends: Sequence[float]) -> None:
+        """Told of those instead, together, before it is asked or told of anything but arrivals; ``ends`` is when each
+        ended, seconds. Whoever finished has left."""
 
     @property
     def first_come_first_served(self) -> bool:

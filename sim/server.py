@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,15 @@ class Server:
     def blocks_for(self, tokens: int) -> int:
         """Blocks that hold ``tokens`` tokens."""
         return -(-tokens // self.block_size)
+
+    def growth(self, requests: Mapping[Request, object]) -> int:
+        """Blocks that the next tokens of these take, all of which decode."""
+        pool, size = self.pool, self.block_size
+        need = pool.blocks_needed
+        if not pool.consists_of(requests):
+            need -= sum(r.kv_tokens == r.blocks * size for r in pool if r not in requests)
+            need += sum(r.kv_tokens == r.blocks * size for r in requests.keys() & self.paused.keys())
+        return need
 
     @property
     def crowded(self) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -187,11 +188,13 @@ class MovesForEver(Simple):
 
 
 class Rolls(Simple):
+    rolls: ClassVar = count()
+
     def schedule(self, server: Server) -> Batch:
         batch = server.new_batch(self.budget)
         batch.decode_all()
         for request in server.waiting:
-            batch.admit(request, Random().randint(1, 10**6) % request.known_tokens + 1)
+            batch.admit(request, next(self.rolls) % request.known_tokens + 1)
         for request in server.prefilling:
             batch.prefill(request)
         return batch

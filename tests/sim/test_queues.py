@@ -26,7 +26,7 @@ def test_first_come_first_served_but_victims_return_to_the_front() -> None:
     queue.put_back(first)
     assert [one.id for one in queue] == [0, 1]
     assert len(queue) == queue.size == 2
-    with pytest.raises(ValueError, match="not in deque"):
+    with pytest.raises(KeyError):
         queue.remove(third)
 
 

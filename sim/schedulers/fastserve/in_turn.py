@@ -13,7 +13,7 @@ from sim.scheduler import Scheduler
 from sim.server import Server
 
 if TYPE_CHECKING:
-    from sim.schedulers.fastserve import FastServe
+    from sim.schedulers.fastserve.policy import FastServe
 
 
 @dataclass(eq=False, slots=True)
@@ -40,31 +40,25 @@ class InTurn(Scheduler):
         self.swapped: deque[Request] = deque()
         """Who left the device (the dropped too), in the order of leaving."""
         self.queue: deque[Request] = deque()
-        self.hopeless: dict[Request, str] = {}
         self.host_free = policy.host_blocks(server)
 
     def __repr__(self) -> str:
         return repr(self.policy)
 
     def arrived(self, request: Request) -> None:
-        if why := self.policy.too_long(request.prompt_tokens):
-            self.hopeless[request] = why
-        else:
-            self.queue.append(request)
+        self.queue.append(request)
 
     def schedule(self, server: Server) -> Batch:
         batch = server.new_batch(1 << 60)
         members = [request for request in self.members if request.phase is Phase.DECODING]
         batch.memo = turn = Turn(members, self.host_free)
-        for request, why in self.hopeless.items():
-            batch.reject(request, why)
         room = server.free_blocks - server.pool.blocks_needed
         if room < 0:
             self._make_room(server, turn, -room)
             for request, swap in turn.outs.items():
                 batch.preempt(request, swap)
             return batch
-        self._join(server, turn, room)
+        self._join(server, batch, room)
         batch.decode_all()
         for request in turn.joins:
             if request.phase is Phase.SWAPPED:
@@ -85,12 +79,16 @@ class InTurn(Scheduler):
             turn.host_free -= request.blocks if swap else 0
             short -= server.blocks_for(request.known_tokens)
 
-    def _join(self, server: Server, turn: Turn, room: int) -> None:
+    def _join(self, server: Server, batch: Batch, room: int) -> None:
         """Those that left before the new, until one does not fit."""
+        turn: Turn = batch.memo
         places = self.policy.max_num_seqs - len(turn.members)
         left = self.policy.max_num_batched_tokens - len(turn.members)
         for request in chain(self.swapped, self.queue):
             known = request.known_tokens
+            if why := self.policy.too_long(request.prompt_tokens):
+                batch.reject(request, why)
+                continue
             cost = 1 if request.phase is Phase.SWAPPED else min(known, self.policy.max_num_batched_tokens)
             blocks = server.blocks_for(known)
             if len(turn.joins) == places or cost > left or blocks > room:
@@ -101,9 +99,7 @@ class InTurn(Scheduler):
 
     def ended(self, server: Server, batch: Batch) -> None:
         turn: Turn = batch.memo
-        for request in batch.rejected:
-            del self.hopeless[request]
-        for _ in turn.joins:
+        for _ in (*turn.joins, *batch.rejected):
             (self.swapped or self.queue).popleft()
         self.swapped.extend(turn.outs)
         self.host_free = turn.host_free

@@ -3,70 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
-from sim.request import Request
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """What a multi-level feedback queue remembers of a request."""
-
-    request: Request
-    level: int
-    prompt: int
-    """Prompt tokens that its next iteration computes; 0 if its cache is there."""
-    ran: bool = False
-    process: float = 0.0
-    """Seconds of iterations since it came to its level."""
-    stepped_at: float = 0.0
-    """When its latest iteration ended."""
-    place: int = 0
-    """Of two that ran and wait at one level, the one with the larger number is nearer to the front."""
-
-
-class Newcomers:
-    """Jobs that never ran, next to each other in a queue; all of them can be turned around at once."""
-
-    __slots__ = ("jobs", "turned")
-
-    def __init__(self, job: Job) -> None:
-        self.jobs = deque([job])
-        self.turned = False
-
-    def __iter__(self) -> Iterator[Job]:
-        return reversed(self.jobs) if self.turned else iter(self.jobs)
-
-    def append(self, job: Job) -> None:
-        """At the back."""
-        (self.jobs.appendleft if self.turned else self.jobs.append)(job)
-
-    def push_front(self, job: Job) -> None:
-        """At the front."""
-        (self.jobs.append if self.turned else self.jobs.appendleft)(job)
-
-    def pop_front(self) -> Job:
-        """Takes the first."""
-        return self.jobs.pop() if self.turned else self.jobs.popleft()
-
-    def and_then(self, others: Newcomers) -> Newcomers:
-        """Both in one, ``others`` behind; costs as much as the smaller has members."""
-        if len(self.jobs) < len(others.jobs):
-            for job in reversed(list(self)):
-                others.push_front(job)
-            return others
-        for job in others:
-            self.append(job)
-        return self
+from sim.schedulers.fastserve.newcomers import Job, Newcomers
 
 
 class Levels:
     """A queue per level, level 0 first, each from the front; one is there once something was put into it."""
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: Iterable[Job] = ()) -> None:
         self.queues: list[deque[Job | Newcomers]] = []
         self._pushed = 0
+        for job in jobs:
+            self.append(job)
 
     def __iter__(self) -> Iterator[Job]:
         for queue in self.queues:
@@ -76,13 +26,34 @@ class Levels:
                 else:
                     yield from item
 
-    @property
-    def veterans(self) -> Iterator[Job]:
-        """Those that ran."""
+    def first(self, number: int, veterans: bool = False) -> list[Job]:
+        """The first so many jobs, or of those that ran."""
+        found: list[Job] = []
         for queue in self.queues:
             for item in queue:
                 if isinstance(item, Job):
+                    found.append(item)
+                elif not veterans:
+                    found.extend(islice(item, number - len(found)))
+                if len(found) >= number:
+                    return found
+        return found
+
+    def behind(self, chosen: list[Job], places: int) -> Iterator[Job]:
+        """Those that ran among the first so many without the ``chosen``, which are the first of all, or that ran."""
+        running = {job for job in chosen if job.ran}
+        new = len(chosen) - len(running)
+        for queue in self.queues:
+            for item in queue:
+                if not isinstance(item, Job):
+                    left = max(0, len(item.jobs) - new)
+                    new -= len(item.jobs) - left
+                    places -= left
+                elif item not in running:
+                    places -= 1
                     yield item
+                if places <= 0:
+                    return
 
     def append(self, job: Job) -> None:
         """A job goes to the end of its level."""
@@ -92,12 +63,26 @@ class Levels:
         """A job goes to the front of its level."""
         queue = self._queue(job.level)
         if job.ran:
-            self._pushed = job.place = self._pushed + 1
-            queue.appendleft(job)
+            self.put_back([job])
         elif queue and isinstance(queue[0], Newcomers):
             queue[0].push_front(job)
         else:
             queue.appendleft(Newcomers(job))
+
+    def put_back(self, jobs: Iterable[Job]) -> None:
+        """Jobs that ran go to the front of their levels, one by one."""
+        fronts: dict[int, list[Job]] = {}
+        place = self._pushed
+        for job in jobs:
+            job.place = place = place + 1
+            level = job.level
+            if level in fronts:
+                fronts[level].append(job)
+            else:
+                fronts[level] = [job]
+        self._pushed = place
+        for level, front in fronts.items():
+            self._queue(level).extendleft(front)
 
     def take(self, number: int) -> None:
         """Takes the first ``number`` jobs out."""
@@ -112,18 +97,20 @@ class Levels:
                         queue.popleft()
                 number -= 1
 
-    def take_veterans(self, number: int) -> None:
+    def take_veterans(self, number: int, turn: bool = True) -> None:
         """Takes the first ``number`` jobs that ran out. Those that never ran and stand before the next one that did are
-        put aside one by one, and then to the front of their level, which turns them around."""
+        put aside one by one, and then to the front of their level, which turns them around; unless that is undone."""
         for queue in self.queues:
             aside: Newcomers | None = None
             while queue and (number or isinstance(queue[0], Newcomers)):
                 first = queue.popleft()
                 if isinstance(first, Job):
                     number -= 1
-                else:
+                elif turn:
                     first.turned = not first.turned
                     aside = first if aside is None else first.and_then(aside)
+                else:
+                    aside = first if aside is None else aside.and_then(first)
             blocked = bool(queue)
             if aside is not None:
                 queue.appendleft(aside)

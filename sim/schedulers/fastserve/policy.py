@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
-from itertools import pairwise
 from math import inf
 from typing import Literal
 
@@ -11,8 +11,8 @@ from costmodel import prompt
 from sim.batch import Batch
 from sim.errors import SchedulerError
 from sim.scheduler import Scheduler
-from sim.schedulers.in_turn import InTurn
-from sim.schedulers.mlfq import Mlfq
+from sim.schedulers.fastserve.in_turn import InTurn
+from sim.schedulers.fastserve.mlfq import Mlfq
 from sim.server import Server
 
 LENGTHS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
@@ -63,6 +63,11 @@ class FastServe(Scheduler):
     def schedule(self, server: Server) -> Batch:
         raise SchedulerError("FastServe remembers: ask what bind(server) returned, which is server.scheduler")
 
+    @property
+    def spare(self) -> int:
+        """Blocks to keep free."""
+        return max(self.max_num_seqs, self.num_min_free_blocks_threshold) if self.proactive else 0
+
     def host_blocks(self, server: Server) -> float:
         """Blocks that the host holds."""
         if self.num_cpu_blocks is not None:
@@ -102,9 +107,9 @@ class FastServe(Scheduler):
 
 def _between(tokens: int, times: tuple[float, ...]) -> float:
     """The time of a prompt, on straight lines between ``LENGTHS``, constant beyond."""
-    if tokens <= LENGTHS[0]:
-        return times[0]
-    for (shorter, longer), (before, after) in zip(pairwise(LENGTHS), pairwise(times), strict=True):
-        if tokens <= longer:
-            return before + (after - before) * (tokens - shorter) / (longer - shorter)
-    return times[-1]
+    at = bisect_left(LENGTHS, tokens)
+    if at in (0, len(LENGTHS)):
+        return times[0 if at == 0 else -1]
+    shorter, longer = LENGTHS[at - 1 : at + 1]
+    before, after = times[at - 1 : at + 1]
+    return before + (after - before) * (tokens - shorter) / (longer - shorter)
