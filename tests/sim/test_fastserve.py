@@ -14,8 +14,8 @@ from sim.batch import Batch
 from sim.check import check_scheduler
 from sim.errors import SchedulerError
 from sim.schedulers.fastserve import FastServe
-from sim.schedulers.fastserve.policy import LENGTHS
 from sim.schedulers.fastserve.mlfq import Mlfq
+from sim.schedulers.fastserve.policy import LENGTHS
 from sim.server import Server
 from sim.simulation import simulate
 from tests.sim.restated_fastserve import LENGTHS as RESTATED_LENGTHS
