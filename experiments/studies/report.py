@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from math import isfinite
 
@@ -35,23 +35,34 @@ Table = list[list[str]]
 
 def tables(findings: Findings) -> Iterator[tuple[str, Table]]:
     """One table for each setting and metric: the baseline's level, then how far the others are from it, by load."""
-    study = findings.study
-    for setting in study.settings:
-        for metric in study.metrics:
-            unit = "points" if is_share(metric) else "%"
-            caption = f"{setting.name}: {LABELS.get(metric, metric)}; differences in {unit}"
+    for setting in findings.study.settings:
+        for metric in findings.study.metrics:
             heading = ["requests/s", *(f"{rate:g}" for rate in setting.rates)]
-            yield caption, [heading, *_rows(findings, setting, metric)]
+            yield f"{setting.name}: {caption(metric)}", [heading, *rows(findings, (setting,), metric)]
 
 
-def _rows(findings: Findings, setting: Setting, metric: str) -> Iterator[list[str]]:
+def wide_tables(findings: Findings) -> Iterator[tuple[str, Table]]:
+    """One table for each metric, with all settings beside each other."""
+    settings = findings.study.settings
+    for metric in findings.study.metrics:
+        places = [f"{setting.name}, {rate:g}/s" for setting in settings for rate in setting.rates]
+        yield caption(metric), [["", *places], *rows(findings, settings, metric)]
+
+
+def caption(metric: str) -> str:
+    """What a table shows."""
+    return f"{LABELS.get(metric, metric)}; differences in {'points' if is_share(metric) else '%'}"
+
+
+def rows(findings: Findings, settings: Sequence[Setting], metric: str) -> Iterator[list[str]]:
+    """The baseline's level, and each variant's difference from it, at every load of some settings."""
     study = findings.study
     scale = 100 if is_share(metric) else 1
-    levels = [findings.level(setting, rate, study.baseline, metric) for rate in setting.rates]
-    yield [f"{study.baseline.title} (level)", *(f"{scale * level.mean:.4g}" for level in levels)]
+    places = [(setting, rate) for setting in settings for rate in setting.rates]
+    levels = (findings.level(*place, study.baseline, metric).mean for place in places)
+    yield [f"{study.baseline.title} (level)", *(f"{scale * level:.4g}" for level in levels)]
     for variant in study.variants[1:]:
-        changes = (findings.change(setting, rate, variant, metric) for rate in setting.rates)
-        yield [variant.title, *map(said, changes)]
+        yield [variant.title, *(said(findings.change(*place, variant, metric)) for place in places)]
 
 
 def said(change: Interval) -> str:
@@ -72,10 +83,14 @@ def footnote(findings: Findings) -> str:
 
 def markdown(findings: Findings) -> str:
     """Everything, as Markdown."""
-    parts = [f"**{findings.study.question}**", findings.study.verdict(findings)]
-    for caption, table in tables(findings):
-        parts += [caption, markdown_table(table)]
-    return "\n\n".join([*parts, footnote(findings)]) + "\n"
+    study = findings.study
+    machines = "\n".join(f"- {setting.name}: {setting.what}" for setting in study.settings)
+    stand_for = "\n".join(f"- `{variant.title}`: {variant.what}" for variant in study.variants if variant.what)
+    parts = [f"# {study.question}", study.verdict(findings), machines, stand_for]
+    for title, table in wide_tables(findings):
+        parts += [f"**{title}**", markdown_table(table)]
+    made = f"Made by `slosim study {study.name}`: {footnote(findings)}."
+    return "\n\n".join(part for part in [*parts, made] if part) + "\n"
 
 
 def markdown_table(table: Table) -> str:
@@ -88,7 +103,7 @@ def markdown_table(table: Table) -> str:
 def text(findings: Findings) -> str:
     """Everything, as plain text."""
     parts = []
-    for caption, table in tables(findings):
+    for title, table in tables(findings):
         widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
         lines = [
             "  ".join(
@@ -96,7 +111,7 @@ def text(findings: Findings) -> str:
             )
             for row in table
         ]
-        parts.append("\n".join([caption, *lines]))
+        parts.append("\n".join([title, *lines]))
     return "\n\n".join([*parts, footnote(findings), findings.study.verdict(findings)]) + "\n"
 
 

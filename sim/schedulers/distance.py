@@ -21,6 +21,7 @@ class Line:
         self.kv_tokens = first.kv_tokens
         self.blocks = first.blocks
         self.waits = first.phase is Phase.WAITING
+        self.decodes = first.phase is Phase.DECODING
         self.slo = decision.slo_of(first)
 
     def take(self, decision: Decision) -> Request:
@@ -43,7 +44,7 @@ def by_distance(decision: Decision, window: list[Request]) -> None:
         growth = {request: decision.batch.growth(request) for request in decodes}
         alike = [[request for request in decodes if growth[request] == blocks] for blocks in (1, 0)]
         lines += [Line(decision, requests) for requests in alike if requests]
-    while lines:
+    while not all(line.decodes for line in lines):
         nearest, least, met = None, inf, []
         for line in lines:
             away = distance(decision, line)
@@ -55,6 +56,9 @@ def by_distance(decision: Decision, window: list[Request]) -> None:
             return
         decision.offer(nearest.take(decision))
         lines = [line for line in met if line.requests]
+    for line in lines:  # only decodes are left: those that need a block are the nearer
+        while line.requests and distance(decision, line) < inf:
+            decision.offer(line.take(decision))
 
 
 def distance(decision: Decision, line: Line) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from sim.request import Request
+from sim.request import Phase, Request
 from sim.server import Server
 
 if TYPE_CHECKING:
@@ -22,20 +22,25 @@ class Reservation:
     """
 
     def __init__(self, server: Server, slack: Slack, members: Iterable[Request]) -> None:
-        self.server = server
         self.slack = slack
         self.size = server.total_blocks * server.block_size
+        self.half = server.block_size / 2
         self.stays = [self._stay(request) for request in members]
-        self._settle()
+        self.settled = False
 
     def _stay(self, request: Request) -> tuple[float, float]:
         """Steps that it stays, negative, and tokens that it holds already, all of its prompt included."""
-        known = request.known_tokens + self.server.block_size / 2
-        steps = self.slack.outputs_left(request) + self.slack.chunks(request) - 1
-        return -min(steps, max(1.0, self.size - known)), known
+        generated = request.generated
+        known = request.prompt_tokens + generated + self.half
+        predicted = request.predicted_output
+        steps = (self.slack.default_output if predicted is None else predicted) - generated
+        if request.phase is not Phase.DECODING:
+            steps = max(1.0, steps) + self.slack.chunks(request) - 1
+        return -min(max(1.0, steps), max(1.0, self.size - known)), known
 
     def _settle(self) -> None:
         """Sorts, and notes for every end what is held then with one more token for each step of a newcomer's."""
+        self.settled = True
         self.stays.sort()
         self.held = [0.0, *accumulate(known for _, known in self.stays)]
         loads = [self.held[n] - (n + 1) * stay for n, (stay, _) in enumerate(self.stays, 1)]
@@ -45,12 +50,14 @@ class Reservation:
     def add(self, request: Request) -> None:
         """Takes a request in."""
         self.stays.append(self._stay(request))
-        self._settle()
+        self.settled = False
 
     def holds(self, request: Request) -> bool:
         """Whether all have room to their ends with ``request`` among them; a request alone always has."""
         if not self.stays:
             return True
+        if not self.settled:
+            self._settle()
         stay, known = self._stay(request)
         longer = bisect_right(self.stays, (stay, float("inf")))
         at_its_end = self.held[longer] + known - (longer + 1) * stay

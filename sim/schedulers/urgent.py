@@ -98,12 +98,12 @@ class Urgent(Decision):
                     yield request
 
     def _place_newcomer(self, request: Request) -> None:
-        if not (self.exclusive(request) and self.keeps(request)):
-            return
-        whole = self.policy.admission != "chunk"
+        batch, whole = self.batch, self.policy.admission != "chunk"
         tokens = request.known_tokens if whole else min(max(0, self.room_for(request)), request.known_tokens)
-        blocks = self.server.blocks_for(tokens) + self.batch.watermark
-        if blocks <= self.server.total_blocks and self._free(blocks):
+        blocks = self.server.blocks_for(tokens) + batch.watermark
+        if blocks > batch.blocks_left and (blocks > self.server.total_blocks or not (self.decodes or self.started)):
+            return  # nobody who could yield
+        if self.exclusive(request) and self.keeps(request) and self._free(blocks):
             self.admit(request)
 
     def _place_prompt(self, request: Request) -> None:

@@ -88,8 +88,9 @@ def test_what_moves_and_what_does_not() -> None:
 def test_tables() -> None:
     findings = made_up(a=alike(goodput=10.0))
     lines = markdown(findings).splitlines()
-    assert lines[0] == "**Why?**"
-    assert "here: goodput, tokens/s; differences in %" in lines
+    assert lines[0] == "# Why?"
+    assert "| | here, 1/s | here, 2/s |".replace("| |", "|  |") in lines
+    assert "**goodput, tokens/s; differences in %**" in lines
     assert "| `base (level)` | 102.3 | 102.3 |" in lines
     assert "| `a` | +0.0 ± 0.0 | +9.8 ± 0.2* |" in lines
     assert "a             +0.0 ± 0.0  +9.8 ± 0.2*" in text(findings)
