@@ -141,6 +141,7 @@ class Whimsical(Scheduler):
         if not (batch.tokens or batch.changes):
             batch = server.new_batch(self.budget)
             self._whatever(server, batch)
+            return batch
         # who asks for blocks ahead would ask again when somebody leaves; what hosts can spare shrinks as they grow
         if self.patient and not greedy and not (self.ahead and server.waiting.size):
             batch.hold(until=(mood + 1) * self.mood if self.mood else inf)
