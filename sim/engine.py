@@ -96,7 +96,7 @@ class Engine:
                 shape = server.start(batch)
                 if self.watch:
                     self.watch.started(server, batch, shape)
-                duration = server.cost_model.iteration_time(shape) + (seconds if self.charge_scheduling else 0.0)
+                duration = self._compute(server, batch, shape) + (seconds if self.charge_scheduling else 0.0)
                 end = clock.now + duration
                 entry = server.entry(batch, shape, seconds)
                 if end < clock.peek():
@@ -119,6 +119,10 @@ class Engine:
         began = perf_counter()
         batch = server.scheduler.schedule(server)
         return batch, perf_counter() - began
+
+    def _compute(self, server: Replica, batch: Batch, shape: BatchShape) -> float:
+        """Seconds that a batch takes which has started; an engine with a device computes it here."""
+        return server.cost_model.iteration_time(shape)
 
     def _move_only(self, server: Replica, batch: Batch, seconds: float, empty: int) -> int:
         """Applies a batch that computes nothing, in no time; returns how many came in a row, 0 if nothing moved."""

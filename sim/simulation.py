@@ -70,8 +70,24 @@ def simulate(
     clock = Clock()
     servers = [Replica(number, policy, machine, plain) for number in range(replicas)]
     engine = Engine(clock, servers, watch, coast and not plain, charge_scheduling)
-    predictions = told(trace.output_tokens, stream(seed, "predictor"))
-    arrivals = Arrivals(trace, predictions, engine, router or RoundRobin())
+    return play(trace, policy, engine, machine, told, seed, router or RoundRobin(), horizon, warmup, progress)
+
+
+def play(
+    trace: Trace,
+    policy: Scheduler,
+    engine: Engine,
+    machine: Machine,
+    told: Predictor,
+    seed: int,
+    router: Router,
+    horizon: float | None,
+    warmup: float,
+    progress: Progress | None,
+) -> RunResult:
+    """Serves a trace with an engine whose servers run ``policy``; all else as in ``simulate``."""
+    clock, servers = engine.clock, engine.servers
+    arrivals = Arrivals(trace, told(trace.output_tokens, stream(seed, "predictor")), engine, router)
     clock.process(arrivals.process())
     if progress:
         clock.process(arrivals.tell(progress))
@@ -84,7 +100,7 @@ def simulate(
     about = {
         "scheduler": repr(policy), "profile": machine.name, "profile_digest": machine.digest,
         "kv_blocks": machine.kv_blocks, "block_size": machine.block_size, "predictor": repr(told), "seed": seed,
-        "replicas": replicas, "router": repr(arrivals.router), "horizon": horizon, "warmup": warmup,
+        "replicas": len(servers), "router": repr(router), "horizon": horizon, "warmup": warmup,
         "trace": trace.name, "trace_digest": trace.digest, "wall_seconds": wall, "cpu_seconds": cpu,
     }  # fmt: skip
     return result_of(trace, servers, machine, about)
