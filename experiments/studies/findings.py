@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import NamedTuple
 
 from experiments.grid import Summary
@@ -13,6 +14,27 @@ SHARES = ("slo_attainment", "kvc_", "gpu_", "pivot_utilization")
 """How the names of metrics begin that are shares: they differ in percentage points, others in per cent."""
 LESS = ("mean_jct", "mean_ttft", "p99_ttft", "p99_tbt")
 """Metrics of which less is better."""
+RARE = 0.02
+"""Share of requests up to which those that meet all SLOs are a handful."""
+LABELS = {
+    "goodput": "goodput, tokens/s",
+    "request_goodput": "goodput, requests/s",
+    "token_throughput": "throughput, tokens/s",
+    "slo_attainment_tokens": "tokens in SLO, %",
+    "slo_attainment_requests": "requests in all SLOs, %",
+    "slo_attainment_jct": "jobs in SLO, %",
+    "slo_attainment_strict": "requests with every token in SLO, %",
+    "mean_jct": "JCT mean, s",
+    "mean_ttft": "TTFT mean, s",
+    "p99_ttft": "TTFT p99, s",
+    "p99_tbt": "TBT p99, s",
+    "gpu_utilization": "GPU, operations / peak, %",
+    "pivot_utilization": "forward size / pivot, %",
+    "kvc_used": "KV cache holding tokens, %",
+    "kvc_unallocated": "KV cache unallocated, %",
+    "preemptions": "preemptions",
+}
+"""What metrics are called."""
 
 
 class Place(NamedTuple):
@@ -47,20 +69,10 @@ class Findings:
         scale = 1.0 if is_share(metric) else sum(theirs) / len(theirs)
         return interval([100 * (one - other) / scale if scale else 0.0 for one, other in zip(own, theirs, strict=True)])
 
-    def average(self, setting: Setting, variant: Variant, metric: str, baseline: Variant | None = None) -> float:
-        """The mean change over the loads of a setting."""
-        changes = [self.change(setting, rate, variant, metric, baseline).mean for rate in setting.rates]
-        return sum(changes) / len(changes)
-
-    def largest(self, variant: Variant, metric: str) -> tuple[Setting, float, Interval]:
-        """Where a variant differs most from the baseline, of what is not chance; of all if it is chance everywhere."""
-        places = [
-            (setting, rate, self.change(setting, rate, variant, metric))
-            for setting in self.study.settings
-            for rate in setting.rates
-        ]
-        certain = [place for place in places if place[2].certain]
-        return max(certain or places, key=lambda place: abs(place[2].mean))
+    def rare(self, setting: Setting, rate: float, variant: Variant) -> bool:
+        """Whether so few requests meet all SLOs, here and with the baseline, that their number says nothing."""
+        met = "slo_attainment_requests"
+        return max(self.level(setting, rate, each, met).mean for each in (variant, self.study.baseline)) < RARE
 
 
 def is_share(metric: str) -> bool:
@@ -71,3 +83,9 @@ def is_share(metric: str) -> bool:
 def better(metric: str, change: float) -> bool:
     """Whether a change of a metric is for the better."""
     return change < 0 if metric in LESS else change > 0
+
+
+def said(change: Interval) -> str:
+    """A difference with its interval; a star where it is not chance."""
+    half = f" ± {change.half:.1f}" if isfinite(change.half) else ""
+    return f"{change.mean:+.1f}{half}{'*' if change.certain else ''}"

@@ -7,28 +7,10 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from math import isfinite
 
-from experiments.replications import Interval
-from experiments.studies.findings import Findings, is_share
+from experiments.studies.findings import LABELS, Findings, is_share, said
 from experiments.studies.study import Setting
+from experiments.studies.verdicts import SMALL, lowest_and_highest
 
-LABELS = {
-    "goodput": "goodput, tokens/s",
-    "request_goodput": "goodput, requests/s",
-    "token_throughput": "throughput, tokens/s",
-    "slo_attainment_tokens": "tokens in SLO, %",
-    "slo_attainment_requests": "requests in all SLOs, %",
-    "slo_attainment_jct": "jobs in SLO, %",
-    "slo_attainment_strict": "requests with every token in SLO, %",
-    "mean_jct": "JCT mean, s",
-    "mean_ttft": "TTFT mean, s",
-    "p99_ttft": "TTFT p99, s",
-    "p99_tbt": "TBT p99, s",
-    "gpu_utilization": "GPU, operations / peak, %",
-    "pivot_utilization": "forward size / pivot, %",
-    "kvc_used": "KV cache holding tokens, %",
-    "kvc_unallocated": "KV cache unallocated, %",
-    "preemptions": "preemptions",
-}
 Table = list[list[str]]
 """The heading and the rows."""
 
@@ -49,6 +31,20 @@ def wide_tables(findings: Findings) -> Iterator[tuple[str, Table]]:
         yield caption(metric), [["", *places], *rows(findings, settings, metric)]
 
 
+def summary(findings: Findings) -> tuple[str, Table]:
+    """The most that each variant differs from the baseline, either way."""
+    study = findings.study
+    told = (
+        "The most that each differs either way, where it is not chance and more than "
+        f"{SMALL[False]:g} % or {SMALL[True]:g} points; \N{EN DASH}: nowhere"
+    )
+    body = [
+        [each.title, *(lowest_and_highest(findings, each, metric) for metric in study.metrics)]
+        for each in study.variants
+    ]
+    return told, [["", *map(caption, study.metrics)], *body[1:]]
+
+
 def caption(metric: str) -> str:
     """What a table shows."""
     return f"{LABELS.get(metric, metric)}; differences in {'points' if is_share(metric) else '%'}"
@@ -63,12 +59,6 @@ def rows(findings: Findings, settings: Sequence[Setting], metric: str) -> Iterat
     yield [f"{study.baseline.title} (level)", *(f"{scale * level:.4g}" for level in levels)]
     for variant in study.variants[1:]:
         yield [variant.title, *(said(findings.change(*place, variant, metric)) for place in places)]
-
-
-def said(change: Interval) -> str:
-    """A difference with its interval; a star where it is not chance."""
-    half = f" ± {change.half:.1f}" if isfinite(change.half) else ""
-    return f"{change.mean:+.1f}{half}{'*' if change.certain else ''}"
 
 
 def footnote(findings: Findings) -> str:
@@ -87,7 +77,7 @@ def markdown(findings: Findings) -> str:
     machines = "\n".join(f"- {setting.name}: {setting.what}" for setting in study.settings)
     stand_for = "\n".join(f"- `{variant.title}`: {variant.what}" for variant in study.variants if variant.what)
     parts = [f"# {study.question}", study.verdict(findings), machines, stand_for]
-    for title, table in wide_tables(findings):
+    for title, table in [summary(findings), *wide_tables(findings)]:
         parts += [f"**{title}**", markdown_table(table)]
     made = f"Made by `slosim study {study.name}`: {footnote(findings)}."
     return "\n\n".join(part for part in [*parts, made] if part) + "\n"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.replications import Interval
-from experiments.studies.findings import Findings, better, is_share
-from experiments.studies.report import LABELS, said
+from experiments.studies.findings import LABELS, Findings, better, is_share, said
 from experiments.studies.study import HEADLINES, Setting, Variant
 
 SMALL = {True: 0.5, False: 1.0}
@@ -23,6 +22,7 @@ def changes(findings: Findings, variant: Variant, metrics: Sequence[str] = HEADL
         for metric in metrics
         if (change := findings.change(setting, rate, variant, metric)).certain
         and abs(change.mean) > SMALL[is_share(metric)]
+        and not (metric == "request_goodput" and findings.rare(setting, rate, variant))
     ]
 
 
@@ -47,6 +47,14 @@ def most(places: Sequence[Place], number: int = 3) -> str:
     first = {metric: place for place in reversed(ordered) for metric in [place[2]]}
     chosen = sorted(first.values(), key=lambda place: -abs(place[3].mean))[:number]
     return ", ".join(map(told, chosen))
+
+
+def lowest_and_highest(findings: Findings, variant: Variant, metric: str) -> str:
+    """The most that a variant loses and gains of a metric, and where; a dash if it does neither."""
+    places = sorted(changes(findings, variant, [metric]), key=lambda place: place[3].mean)
+    ends = [place for place in places[:1] if place[3].mean < 0] + [place for place in places[-1:] if place[3].mean > 0]
+    told = (f"{said(change).removesuffix('*')} ({setting.name}, {rate:g}/s)" for setting, rate, _, change in ends)
+    return "; ".join(told) or "\N{EN DASH}"
 
 
 def what_moves(findings: Findings) -> str:

@@ -16,11 +16,11 @@ from experiments.cli import main
 from experiments.replications import Interval
 from experiments.studies import STUDIES, study_of
 from experiments.studies import running as running_module
-from experiments.studies.findings import Findings, Place
-from experiments.studies.report import csv_text, markdown, said, text
+from experiments.studies.findings import Findings, Place, said
+from experiments.studies.report import csv_text, markdown, text
 from experiments.studies.running import Running
 from experiments.studies.study import SMALL, Setting, Study, Variant
-from experiments.studies.verdicts import what_moves, who_wins, wins
+from experiments.studies.verdicts import lowest_and_highest, what_moves, who_wins, wins
 from traces.errors import SlosimError
 
 HERE = Setting("here", "made up", {}, (1.0, 2.0))
@@ -83,6 +83,27 @@ def test_what_moves_and_what_does_not() -> None:
     assert told.index("`c`: tokens in SLO +40.0") < told.index("goodput, tokens/s -29.3") < told.index("`a`: goodput")
     assert told.endswith("Nowhere: `b`."), "half a per cent is a trifle"
     assert "at most: nothing." in what_moves(made_up(a=alike()))
+
+
+def test_the_summary_has_the_most_either_way() -> None:
+    findings = made_up(a=alike(goodput=-30.0), b=alike(goodput=0.5))
+    for each in findings.runs[Place("here", 1.0, "a")]:
+        each["goodput"] += 20
+    assert lowest_and_highest(findings, Variant("a"), "goodput") == "-29.3 ± 0.7 (here, 2/s); +19.5 ± 0.0 (here, 1/s)"
+    lines = markdown(findings).splitlines()
+    assert "| `a` | -29.3 ± 0.7 (here, 2/s); +19.5 ± 0.0 (here, 1/s) | – | – | – | – |" in lines
+    assert "| `b` | – | – | – | – | – |" in lines, "half a per cent is a trifle"
+
+
+def test_a_handful_of_requests_says_nothing() -> None:
+    findings = made_up(a=alike(request_goodput=30.0))
+    assert lowest_and_highest(findings, Variant("a"), "request_goodput").startswith("+29.3")
+    for runs in findings.runs.values():
+        for each in runs:
+            each["slo_attainment_requests"] = 0.019
+    assert lowest_and_highest(findings, Variant("a"), "request_goodput") == "–"
+    findings.runs[Place("here", 2.0, "a")][0]["slo_attainment_requests"] = 0.03
+    assert lowest_and_highest(findings, Variant("a"), "request_goodput").startswith("+29.3"), "one of both has more"
 
 
 def test_tables() -> None:
