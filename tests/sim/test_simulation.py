@@ -292,6 +292,6 @@ def test_a_livelock_that_computes_is_reported(monkeypatch: pytest.MonkeyPatch) -
                 batch.admit(request, 8)
             return batch
 
-    monkeypatch.setattr("sim.replica.LIVELOCK_AFTER", 50)
+    monkeypatch.setattr("sim.moves.LIVELOCK_AFTER", 50)
     with pytest.raises(SchedulerError, match=r"50 preemptions, of Request.*a livelock; .*Fickle.* goes nowhere"):
         simulate(Trace.from_rows([TraceRow(0.0, 100, 5)]), Fickle(), Calibrated(1e-4), kv_blocks=20)
