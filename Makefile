@@ -22,7 +22,7 @@ help:  ## show this list
 compare: $(VENV)/.core  ## install the core, compare the schedulers on the paper's mixed workload, draw the pictures
 	@$(BIN)/slosim compare $(ARGS)
 
-test: $(VENV)/.dev  ## run the tests (needs no GPU and no torch)
+test: $(VENV)/.dev  ## run the tests (needs no GPU)
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(VENV)/.dev  ## ruff and mypy
@@ -43,7 +43,9 @@ clean:  ## remove results, caches and the environment
 	rm -rf $(VENV) $(RESULTS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment: a stamp for each set of libraries, renewed when what it was made from changes.
+# The environment: a stamp for each set of libraries, renewed when what it was made from changes. Tests use torch on the
+# CPU, and any build of it does. The one that PyPI has for Linux brings CUDA, some gigabytes; a small one comes with
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu in the environment. The core needs none.
 
 $(BIN)/python:
 	@command -v $(PYTHON) > /dev/null || { \
@@ -61,6 +63,6 @@ $(VENV)/.core: $(NEEDS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(NEEDS) | $(BIN)/python
-	@echo "Installing slosim with what its tests and checks need (about 170 MB to download the first time) ..."
+	@echo "Installing slosim with what its tests and checks need (about 400 MB to download the first time, more with CUDA in torch) ..."
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.core
