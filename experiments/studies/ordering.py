@@ -10,6 +10,7 @@ STUDY = Study(
     (
         Variant("accelgen"),
         Variant("accelgen,slo_ordering=False", "first in, first out"),
+        Variant("accelgen,slo_ordering=False,stalls=False", "and no decode waits for a block"),
         Variant("accelgen,slo_ordering=False,multi_resource=False", "first in, first out, and no distance either"),
         Variant(f"accelgen,{ALONE}", "ordering alone"),
         Variant(f"accelgen,slo_ordering=False,{ALONE}", "neither"),

@@ -19,6 +19,7 @@ READINGS = (
     "execution=mean",
     "execution=one",
     "overflow=deferrable",
+    "stalls=False",
     "refresh=0.5",
     "gamma=0.0",
     "gamma=3.0",

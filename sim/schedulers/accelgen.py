@@ -77,6 +77,9 @@ class AccelGen(Scheduler):
     remaining output by the prediction, the largest cache, or the newest."""
     overflow: Victim = "newest"
     """Who is preempted when the decodes outgrow the cache: vLLM's choice, on which the paper relies; or an option."""
+    stalls: bool = True
+    """Whether a decode that is not urgent waits while the cache has no block for it: what Algorithm 2 comes to; off:
+    every decode counts as urgent, so that others yield to it, the newest at last: vLLM's rule (inferred)."""
     refresh: float = 0.1
     """The order is refreshed when mean chunk or longest iteration moved by this share (inferred: the paper refreshes it
     on arrivals and when parts of long prompts were batched)."""

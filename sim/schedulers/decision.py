@@ -38,6 +38,8 @@ class Decision:
         forced = self.policy.slo_ordering and self.policy.urgent
         self.limit = self.policy.urgency * self.slack.longest if forced else -inf
         """Remaining time up to which a request is urgent."""
+        self.decode_limit = self.limit if self.policy.stalls else inf
+        """The same of decodes."""
         self.started = sorted(self.candidates(server.prefilling), key=self.order) if server.prefilling else []
         self.decodes: list[Candidate] = []
         """Decodes by remaining time; empty where all are urgent."""

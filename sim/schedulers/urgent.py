@@ -29,7 +29,8 @@ class Urgent(Decision):
         tightest, loosest, steady = self.bound.decode_slos()
         alike = steady and not server.paused and server.pool.last_step_at == server.now
         room = self.budget(min(self.tightest, tightest))
-        if self.limit > -inf and alike and loosest - self.slack.longest <= self.limit and server.pool.size <= room:
+        limit = self.decode_limit
+        if limit > -inf and alike and loosest - self.slack.longest <= limit and server.pool.size <= room:
             if server.pool.blocks_needed > batch.blocks_left:
                 self._free(server.pool.blocks_needed)
                 self._overflow()
@@ -39,7 +40,7 @@ class Urgent(Decision):
             return
         self.decodes = sorted(self.candidates(server.decoding), key=self.order)
         for candidate in self.decodes:
-            if candidate.remaining > self.limit:
+            if candidate.remaining > limit:
                 break
             self._place_decode(candidate.request)
 
@@ -65,7 +66,9 @@ class Urgent(Decision):
     def urgent(self, candidate: Candidate) -> bool:
         """Whether its SLO breaks unless it runs now. A late prompt's is broken; a decode's next token has its own."""
         remaining, request = candidate
-        return remaining <= self.limit and (request.phase is Phase.DECODING or self.on_time(request))
+        if request.phase is Phase.DECODING:
+            return remaining <= self.decode_limit
+        return remaining <= self.limit and self.on_time(request)
 
     def _place_urgent_prompts(self) -> None:
         """Prompts that would miss their SLO by waiting: started ones, then newcomers, by remaining time."""

@@ -79,6 +79,7 @@ OTHERWISE: list[dict[str, Any]] = [
     {"overflow": "longest"},
     {"overflow": "largest"},
     {"refresh": 0.0},
+    {"stalls": False},
     {"admission": "output"},
     {"after_preemption": True},
 ]
@@ -133,6 +134,18 @@ def test_who_yields_when_the_decodes_outgrow_the_cache() -> None:
         stage.history(longest=0.1, chunk=10)
         stage.decide()
         assert [request.id for request in stage.batch.preempted] == [goes]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_decode_that_is_not_urgent_waits_for_a_block(ordered: bool) -> None:
+    """No block is free, and only one decode needs none; with vLLM's rule the newest yields to the others."""
+    for stalls, runs, gone in ((True, {1: 1}, []), (False, {0: 1, 1: 1}, [2])):
+        stage = Stage(blocks=9, stalls=stalls, slo_ordering=ordered)
+        for prompt in (16, 7, 12):
+            stage.decoding(prompt, SLO(tbt=5.0))
+        stage.history(longest=0.1, chunk=10)
+        assert stage.decide() == runs
+        assert [request.id for request in stage.batch.preempted] == gone
 
 
 def test_the_late_come_last() -> None:
