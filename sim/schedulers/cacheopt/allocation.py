@@ -59,12 +59,13 @@ class Allocation(Rationing):
             self.give_ahead()
 
     def _admit_in_line(self) -> None:
-        batch, blocked = self.batch, bool(self.server.swapped or self.batch.preempted)
+        batch, budget = self.batch, self.bound.needs.budget
+        blocked = self.server.swapped or batch.preempted
         for request in () if blocked else batch.waiting():
             if self.places <= 0 or batch.tokens_left <= 0:
                 return
-            if not self.policy.chunked_prefill and request.known_tokens > self.policy.budget:
-                batch.reject(request, f"its {request.known_tokens} tokens exceed the {self.policy.budget} of one batch")
+            if not self.policy.chunked_prefill and request.known_tokens > budget:
+                batch.reject(request, f"its {request.known_tokens} tokens exceed the {budget} of one batch")
             elif not (self._lodge(request) or self._settle(request)):
                 break
         if self.policy.embedding:
@@ -72,8 +73,8 @@ class Allocation(Rationing):
 
     def _lodge_behind(self) -> None:
         """Of the first who wait, those who can live with a host."""
-        batch, largest = self.batch, self.hosts.largest
-        for request in [request for request, room in self.bound.needs.front() if room <= largest]:
+        batch, largest, front = self.batch, self.hosts.largest, self.bound.needs.front()
+        for request in [request for request, room in front.rooms if room <= largest] if front.least <= largest else ():
             if self.places > 0 and request not in batch.admitted and request not in batch.rejected:
                 self._lodge(request)
 
@@ -150,7 +151,7 @@ class Allocation(Rationing):
             if tokens <= 0 or self._lodge(request) or not (passing or request is bound.turns.first()):
                 continue
             least = bound.needs.of(request).least
-            if least > left and bound.deadlines.pliable():
+            if least > left and bound.deadlines.pliable:
                 left += self._force(least + self.aside - left)
             alone = not (self.server.running_count or batch.admitted or chosen)
             if self.fits(least, left) or (alone and least <= batch.blocks_left):

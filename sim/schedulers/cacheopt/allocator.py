@@ -86,7 +86,8 @@ class Allocator(Scheduler):
         self.turns.ended(batch)
         for request, blocks in batch.admitted.items():
             self.lengths.started(request)
-            target = self._wait_no_more(request)
+            target = self.needs.of(request).blocks
+            self._wait_no_more(request)
             if blocks < target:
                 self.cut[request] = target
             else:
@@ -105,14 +106,12 @@ class Allocator(Scheduler):
             self.cut = {request: blocks for request, blocks in self.cut.items() if request.phase not in gone}
 
     def _wait(self, request: Request) -> None:
-        self.needs.add(request)
         if self.policy.critical_first:
             self.deadlines.add(request)
 
-    def _wait_no_more(self, request: Request) -> int:
-        """Forgets what it needed to start; returns the blocks of all."""
+    def _wait_no_more(self, request: Request) -> None:
         self.deadlines.remove(request)
-        return self.needs.remove(request).blocks
+        self.needs.forget(request)
 
     def catch_up(self) -> Allocator:
         """Takes in who is there already, for a server whose past nobody told it."""

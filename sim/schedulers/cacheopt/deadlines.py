@@ -34,21 +34,22 @@ class Deadlines:
     # -- of those who run ----------------------------------------------------------------------------------------------
 
     def critical(self, request: Request) -> bool:
-        """Whether a running request is: by the remaining time to its next token, or to its end."""
-        slo, now = request.slo, self.server.now
-        if slo.jct < inf:
-            return request.arrived_at + slo.jct - now <= self.window
-        return slo.tbt - (now - request.last_token_at) <= self.window
+        """Whether a request is: by the remaining time to its next token, or to its end."""
+        return deadline(request) - self.server.now <= self.window
 
-    def pliable(self) -> bool:
-        """Whether a decode could be preempted for a critical newcomer, being not critical itself."""
-        pool = self.server.pool
-        if not (self.policy.critical_first and self.policy.critical_preempts):
-            return False
+    @property
+    def tight(self) -> bool:
+        """Whether the window is so long that whoever runs is critical at any time."""
+        server, pool = self.server, self.server.pool
         if self._loosest[0] != pool.version:
             slos = [request.slo for request in pool]
-            self._loosest = pool.version, max((inf if slo.jct < inf else slo.tbt for slo in slos), default=0.0)
-        return self._loosest[1] > self.window or bool(self.server.paused)
+            self._loosest = pool.version, max([inf if slo.jct < inf else slo.tbt for slo in slos], default=0.0)
+        return self._loosest[1] <= self.window and not server.paused and not server.prefilling
+
+    @property
+    def pliable(self) -> bool:
+        """Whether a decode could be preempted for a critical newcomer, being not critical itself."""
+        return self.policy.critical_preempts and not self.tight
 
     # -- of those who wait ---------------------------------------------------------------------------------------------
 

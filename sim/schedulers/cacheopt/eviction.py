@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 
 from costmodel import BatchShape, CostModel
@@ -10,14 +11,16 @@ from sim.request import Request
 _DECODE = BatchShape(decode_tokens=1, context_tokens=1, sequences=1)
 
 
-def reluctance(request: Request, left: int, tbt_bucket: float, output_bucket: int) -> tuple[float, float, int, int]:
+def reluctance(
+    left: Callable[[Request], int], tbt_bucket: float, output_bucket: int, request: Request
+) -> tuple[float, float, int, int]:
     """The key by which the victim is the least: loose SLO, much still to come, little cache (stated); then the newest.
 
-    ``left``: output tokens still to come, by what is assumed. The widths of the buckets are inferred.
+    ``left`` tells the output tokens still to come, by what is assumed. The widths of the buckets are inferred.
     """
-    tbt = request.slo.tbt
+    tbt, more = request.slo.tbt, left(request)
     loose = tbt // tbt_bucket if tbt < inf else inf
-    return -loose, -(left // output_bucket) if left > 0 else 0, request.blocks, -request.id
+    return -loose, -(more // output_bucket) if more > 0 else 0, request.blocks, -request.id
 
 
 def swap_seconds(model: CostModel, tokens: int) -> float:

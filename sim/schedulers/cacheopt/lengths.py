@@ -59,7 +59,8 @@ class Lengths:
 
     def left(self, request: Request) -> int:
         """Output tokens still to come; nought or less if it has outlived what was assumed."""
-        return self.output(request) - request.generated
+        assumed = self._assumed.get(request)
+        return (self.output(request) if assumed is None else assumed) - request.generated
 
     @property
     def spread(self) -> float:

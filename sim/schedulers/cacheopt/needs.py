@@ -28,6 +28,14 @@ class Need(NamedTuple):
     """Tokens that a host must have allocated and not used."""
 
 
+class Front(NamedTuple):
+    """The first who wait, and what a host must have to spare for each, tokens."""
+
+    least: int
+    """For any of them."""
+    rooms: list[tuple[Request, int]]
+
+
 class Needs:
     """The needs of those who wait on one server, settled when they begin to wait, and what is the same for all."""
 
@@ -36,12 +44,17 @@ class Needs:
         self.server = server
         self.lengths = lengths
         self._needs: dict[Request, Need] = {}
-        self._front: tuple[int, list[tuple[Request, int]]] = (-1, [])
+        self._front: tuple[int, Front] = (-1, Front(0, []))
 
     @cached_property
     def kept(self) -> int:
         """Blocks that newcomers leave free."""
         return max(int(self.policy.watermark * self.server.total_blocks), self.policy.reserve_blocks)
+
+    @cached_property
+    def budget(self) -> int:
+        """Tokens of a batch of prompts."""
+        return self.policy.max_num_batched_tokens or (512 if self.policy.chunked_prefill else 1 << 62)
 
     @cached_property
     def chunk(self) -> int:
@@ -57,15 +70,14 @@ class Needs:
 
     def of(self, request: Request) -> Need:
         """Of a waiting request; a chunk more than it has where it outlived what was assumed."""
-        return self._needs.get(request) or self._settled(request)
+        need = self._needs.get(request)
+        if need is None:
+            need = self._needs[request] = self._settled(request)
+        return need
 
-    def add(self, request: Request) -> None:
-        """It begins to wait."""
-        self._needs[request] = self._settled(request)
-
-    def remove(self, request: Request) -> Need:
+    def forget(self, request: Request) -> None:
         """It waits no more."""
-        return self._needs.pop(request)
+        self._needs.pop(request, None)
 
     def _settled(self, request: Request) -> Need:
         known, size = request.known_tokens, self.server.block_size
@@ -76,11 +88,12 @@ class Needs:
         blocks, least = -(-(known + output) // size), -(-(known + min(output, self.chunk)) // size)
         return Need(blocks, least, room_needed(blocks, size, output, self.policy.buffer))
 
-    def front(self) -> list[tuple[Request, int]]:
-        """The first who wait, behind the very first, and what a host must have to spare for each. Kept until somebody
-        leaves the line; arrivals join at its end."""
+    def front(self) -> Front:
+        """Kept until somebody leaves the line; arrivals join at its end."""
         waiting, size = self.server.waiting, self.policy.candidates + 1
         key = waiting.version - self.server.history.arrivals
-        if key != self._front[0] or len(self._front[1]) < size:
-            self._front = key, [(request, self.of(request).room) for request in islice(waiting, size)]
+        if key != self._front[0] or len(self._front[1].rooms) < size:
+            known, of = self._needs.get, self.of
+            rooms = [(request, (known(request) or of(request)).room) for request in islice(waiting, size)]
+            self._front = key, Front(min((room for _, room in rooms), default=0), rooms)
         return self._front[1]

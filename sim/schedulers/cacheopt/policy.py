@@ -104,11 +104,6 @@ class CacheOpt(Scheduler):
         return Allocator(self, server)
 
     @property
-    def budget(self) -> int:
-        """Tokens of a batch of prompts."""
-        return self.max_num_batched_tokens or (512 if self.chunked_prefill else 1 << 62)
-
-    @property
     def as_vllm(self) -> bool:
         """Whether running requests go on, or are preempted, just as vLLM's."""
         return not (self.critical_first or self.victim_order or self.ahead or self.preemption == "crossover")

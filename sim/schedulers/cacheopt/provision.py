@@ -26,7 +26,7 @@ class Provision:
         self.policy = bound.policy
         self.server = bound.server
         kept = bound.needs.kept if self.server.running_count else 0
-        self.batch = self.server.new_batch(self.policy.budget, kept)
+        self.batch = self.server.new_batch(bound.needs.budget, kept)
         self.unsure = False
         """Whether the next decision may differ although nothing happens."""
 
@@ -51,12 +51,13 @@ class Provision:
     def soon(self) -> list[Request]:
         """Decodes whose allocation ends within the iterations that are looked ahead, and not they before it."""
         batch, left, soon = self.batch, self.bound.lengths.left, []
-        for request in self.server.decoding if self.policy.ahead else ():
-            if request not in batch.preempted:
+        ahead, size = self.policy.ahead, self.server.block_size
+        for request in self.server.decoding if ahead else ():
+            room = request.blocks * size - request.kv_tokens
+            if room <= ahead and request not in batch.preempted:
                 runs = batch.everyone or request in batch.decodes
-                blocks = request.blocks + (batch.growth(request) if runs else 0)
-                room = blocks * self.server.block_size - request.kv_tokens - runs
-                if room < self.policy.ahead and not 0 < left(request) - runs <= room:
+                room += (size if runs and not room else 0) - runs
+                if room < ahead and not 0 < left(request) - runs <= room:
                     soon.append(request)
         return soon
 

@@ -29,8 +29,6 @@ class Quiet(NamedTuple):
     """Seconds."""
     largest: int
     """The most that a host had to spare then, tokens; a step more, a token less."""
-    pliable: bool
-    """Whether somebody could be preempted for a critical newcomer."""
     head_of_line: bool
     least_free: int
 
@@ -49,9 +47,7 @@ class Quiet(NamedTuple):
                 until = bound.deadlines.next_near()
         behind = not policy.critical_first and (not policy.embedding or server.waiting.size > policy.candidates)
         arrivals, steps = server.history.arrivals, server.pool.steps
-        return cls(
-            _versions(server), arrivals, steps, until, largest, bound.deadlines.pliable(), behind, batch.least_free
-        )
+        return cls(_versions(server), arrivals, steps, until, largest, behind, batch.least_free)
 
     def still(self, bound: Allocator) -> Quiet | None:
         """The same as of now, if it is as quiet as before; requests may have arrived that cannot start now either."""
@@ -83,7 +79,7 @@ class Quiet(NamedTuple):
         if at == inf or (at < server.now and not policy.late):
             return inf
         room = server.free_blocks - bound.needs.kept
-        return -inf if self.pliable or need.room <= largest or need.least <= room else inf
+        return -inf if bound.deadlines.pliable or need.room <= largest or need.least <= room else inf
 
 
 def _versions(server: Server) -> tuple[int, int, int]:

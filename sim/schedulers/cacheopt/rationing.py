@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, partial
 
 from sim.request import Request
 from sim.schedulers.cacheopt.eviction import reluctance
@@ -43,26 +44,27 @@ class Rationing(Provision):
     def _ration(self) -> None:
         """Tokens or blocks are short: who needs no block goes on, and who needs one gets it by remaining time. Room is
         made for the critical; others sit out while there is none."""
-        batch, size = self.batch, self.server.block_size
+        batch = self.batch
         decoding = list(self.server.decoding)
         if len(decoding) > batch.tokens_left:
             decoding.sort(key=by_deadline)
-        growing = [request for request in decoding if request.kv_tokens == request.blocks * size]
+        growing = [request for request in decoding if batch.growth(request)]
         if growing:
             growing.sort(key=by_deadline)
-            growing.sort(key=self._may_sit_out)
-            self._make_room([request for request in growing if not self._may_sit_out(request)])
+            needy = [request for request in growing if self._critical(request)]
+            self._make_room(needy)
+            growing = needy + [request for request in growing if request not in set(needy)]
         last = set(growing)
-        for request in decoding:
-            if request not in last and request not in batch.preempted:
-                batch.decode(request)
-        for request in growing:
-            if request not in batch.preempted:
+        order = [request for request in decoding if request not in last] + growing
+        order = [request for request in order if request not in batch.preempted]
+        if not batch.decode_only(order):
+            for request in order:
                 batch.decode(request)
 
-    def _may_sit_out(self, request: Request) -> bool:
-        """Whether nobody is preempted for its next token: so for those that are not critical, where that counts."""
-        return self.policy.critical_first and not self.bound.deadlines.critical(request)
+    def _critical(self, request: Request) -> bool:
+        """Whether others are preempted for its next token: all are alike where that does not count."""
+        deadlines = self.bound.deadlines
+        return not self.policy.critical_first or deadlines.tight or deadlines.critical(request)
 
     def _unlock(self) -> None:
         """All sit out: whoever has least time is given room."""
@@ -98,16 +100,18 @@ class Rationing(Provision):
 
     def _victims(self) -> Iterator[Request]:
         """Running requests in the policy's order; the critical come last."""
-        last = self.bound.deadlines.critical if self.policy.critical_first else lambda request: False
-        keyed = [(last(request), self.reluctance(request), request) for request in self.server.running_requests]
-        return (request for _, _, request in sorted(keyed))
+        running, reluctance, critical = list(self.server.running_requests), self.reluctance, self._critical
+        if self.bound.deadlines.tight or not self.policy.critical_first:  # all are alike
+            return iter(sorted(running, key=reluctance))
+        return iter(sorted(running, key=lambda request: (critical(request), reluctance(request))))
 
-    def reluctance(self, request: Request) -> tuple[float, ...]:
+    @cached_property
+    def reluctance(self) -> Callable[[Request], tuple[float, ...]]:
         """The key by which the victim is the least."""
-        if not self.policy.victim_order:
-            return (-request.id,)
-        left = self.bound.lengths.left(request)
-        return reluctance(request, left, self.policy.tbt_bucket, self.policy.output_bucket)
+        policy = self.policy
+        if not policy.victim_order:
+            return lambda request: (-request.id,)
+        return partial(reluctance, self.bound.lengths.left, policy.tbt_bucket, policy.output_bucket)
 
     def evict(self, request: Request) -> None:
         """Preempts by swapping or dropping, whichever takes less time for a context of its length."""

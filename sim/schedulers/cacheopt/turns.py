@@ -32,7 +32,9 @@ class Turns:
 
     def ended(self, batch: Batch) -> None:
         """Notes who returned or passed; who lives with a host took nothing that the first waits for."""
-        self.swapped.update(request for request in batch.preempted if request.phase is Phase.SWAPPED)
+        for request in batch.preempted:
+            if request.phase is Phase.SWAPPED:
+                self.swapped.add(request)
         for request in batch.resumed:
             self.swapped.remove(request)
         for request in (*batch.resumed, *batch.admitted, *batch.rejected):
