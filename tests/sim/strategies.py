@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from sim.schedulers.accelgen import AccelGen
+from sim.schedulers.econoserve import EconoServe
 from sim.schedulers.fastgen import FastGen
 from sim.schedulers.oracle import Oracle
 from sim.schedulers.orca import Orca
@@ -52,6 +53,23 @@ POLICIES = st.one_of(
         st.sampled_from((3, 2048)),
         st.sampled_from((None, 50)),
         st.sampled_from(("pipeline", "early", "immediate")),
+    ),
+    st.builds(
+        EconoServe,
+        decoupled=st.sampled_from((True, True, False)),
+        forward_size=st.sampled_from((16, 64, 300)),
+        chunking=st.booleans(),
+        prompts_wait=st.booleans(),
+        same_length=st.booleans(),
+        length_bucket=st.sampled_from((None, 1, 20)),
+        exact_allocation=st.booleans(),
+        extra=st.sampled_from((None, 1, 30)),
+        reserve=st.sampled_from((0.0, 0.03, 0.3)),
+        default_output=st.sampled_from((1, 10, 256)),
+        pipelining=st.booleans(),
+        nested=st.booleans(),
+        ordering=st.booleans(),
+        deadline_range=st.sampled_from((0.0, 0.05, 1.0)),
     ),
     st.builds(Whimsical, st.integers(0, 99), st.integers(8, 90), st.sampled_from((0.1, 0.5)), patient=st.booleans()),
 )

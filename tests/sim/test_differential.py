@@ -16,6 +16,7 @@ from sim.result import RunResult
 from sim.router import LeastLoaded
 from sim.scheduler import Scheduler
 from sim.schedulers.accelgen import AccelGen
+from sim.schedulers.econoserve import EconoServe
 from sim.schedulers.fastgen import FastGen
 from sim.schedulers.oracle import Oracle
 from sim.schedulers.orca import Orca
@@ -47,6 +48,8 @@ POLICIES: dict[str, Scheduler] = {
     "fastgen": FastGen(max_ragged_batch_size=40),
     "fastgen-early": FastGen(24, 16, max_tracked_sequences=8, max_model_len=50, flush="early"),
     "fastgen-immediate": FastGen(40, 6, flush="immediate"),
+    "econoserve": EconoServe(forward_size=40, default_output=10),
+    "econoserve-blocks": EconoServe(forward_size=40, exact_allocation=False, ordering=False, reserve=0.0),
     "whimsical": Whimsical(),
     "whimsical-patient": Whimsical(patient=True, whim=0.5),
     "whimsical-ahead": Whimsical(ahead=0.5, whim=0.5),
