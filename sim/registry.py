@@ -24,6 +24,7 @@ BUILT_IN = {
     "oracle": "sim.schedulers.oracle:Oracle",
     "orca": "sim.schedulers.orca:Orca",
     "fastgen": "sim.schedulers.fastgen:FastGen",
+    "cacheopt": "sim.schedulers.cacheopt.policy:CacheOpt",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from sim.schedulers.accelgen import AccelGen
+from sim.schedulers.cacheopt.policy import CacheOpt
 from sim.schedulers.econoserve import EconoServe
 from sim.schedulers.fastgen import FastGen
 from sim.schedulers.oracle import Oracle
@@ -70,6 +71,30 @@ POLICIES = st.one_of(
         nested=st.booleans(),
         ordering=st.booleans(),
         deadline_range=st.sampled_from((0.0, 0.05, 1.0)),
+    ),
+    st.builds(
+        CacheOpt,
+        chunked_prefill=st.booleans(),
+        max_num_batched_tokens=st.sampled_from((None, 100)),
+        max_num_seqs=st.integers(1, 20),
+        watermark=st.sampled_from((0.0, 0.1)),
+        padding=st.booleans(),
+        output_range=st.sampled_from((None, 10.0)),
+        allocation=st.sampled_from(("demand", "demand", "prompt")),
+        cuts=st.sampled_from(("critical", "all")),
+        chunk=st.sampled_from((None, 5)),
+        candidates=st.sampled_from((1, 32)),
+        embedding=st.booleans(),
+        buffer=st.sampled_from((0, 8)),
+        critical_first=st.booleans(),
+        urgency=st.sampled_from((0.0, 1.0, 5.0)),
+        late=st.booleans(),
+        critical_preempts=st.booleans(),
+        overtakes=st.sampled_from((0, 2, 64)),
+        ahead=st.sampled_from((0, 2, 5)),
+        reserve_blocks=st.sampled_from((0, 2, 8)),
+        victim_order=st.booleans(),
+        preemption=st.sampled_from(("crossover", "recompute", "swap")),
     ),
     st.builds(Whimsical, st.integers(0, 99), st.integers(8, 90), st.sampled_from((0.1, 0.5)), patient=st.booleans()),
 )

@@ -16,6 +16,7 @@ from sim.result import RunResult
 from sim.router import LeastLoaded
 from sim.scheduler import Scheduler
 from sim.schedulers.accelgen import AccelGen
+from sim.schedulers.cacheopt.policy import CacheOpt
 from sim.schedulers.econoserve import EconoServe
 from sim.schedulers.fastgen import FastGen
 from sim.schedulers.oracle import Oracle
@@ -50,6 +51,8 @@ POLICIES: dict[str, Scheduler] = {
     "fastgen-immediate": FastGen(40, 6, flush="immediate"),
     "econoserve": EconoServe(forward_size=40, default_output=10),
     "econoserve-blocks": EconoServe(forward_size=40, exact_allocation=False, ordering=False, reserve=0.0),
+    "cacheopt": CacheOpt(),
+    "cacheopt-chunked": CacheOpt(True, 40, reserve_blocks=1, output_range=9.0, chunk=3, urgency=0.0, cuts="all"),
     "whimsical": Whimsical(),
     "whimsical-patient": Whimsical(patient=True, whim=0.5),
     "whimsical-ahead": Whimsical(ahead=0.5, whim=0.5),
