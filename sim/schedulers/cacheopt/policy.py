@@ -16,9 +16,10 @@ from sim.server import Server
 class CacheOpt(Scheduler):
     """Five parts on top of vLLM's iteration, each a switch: C, A (embedding; critical-first and proactive), P and S.
 
-    With all of them off, and ``allocation="prompt"``, it decides as ``vllm`` does. What is stated comes from digests of
-    the paper, the numbers called a third party's from a guide to re-implementing it; what the sources leave open is a
-    parameter marked inferred. docs/cacheopt.md has what each part brings.
+    With all of them off, and ``allocation="prompt"``, it decides as ``vllm`` does (in chunked mode where no chunk has to
+    wait for cache). What is stated comes from digests of the paper, the numbers called a third party's from a guide to
+    re-implementing it; what the sources leave open is a parameter marked inferred. docs/cacheopt.md has what each part
+    brings.
     """
 
     predictor: ClassVar[Predictor] = Noisy()
@@ -106,4 +107,5 @@ class CacheOpt(Scheduler):
     @property
     def as_vllm(self) -> bool:
         """Whether running requests go on, or are preempted, just as vLLM's."""
-        return not (self.critical_first or self.victim_order or self.ahead or self.preemption == "crossover")
+        own = self.critical_first or self.victim_order or self.ahead or self.preemption == "crossover"
+        return self.allocation == "prompt" and not own
