@@ -22,6 +22,7 @@ BUILT_IN = {
     "accelgen": "sim.schedulers.accelgen:AccelGen",
     "punctual": "sim.schedulers.punctual:Punctual",
     "oracle": "sim.schedulers.oracle:Oracle",
+    "planned": "sim.schedulers.planned:Planned",
     "orca": "sim.schedulers.orca:Orca",
     "fastgen": "sim.schedulers.fastgen:FastGen",
     "cacheopt": "sim.schedulers.cacheopt.policy:CacheOpt",

@@ -2,166 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from math import inf
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costmodel import BatchShape
 from sim.batch import Batch
 from sim.errors import SchedulerError
 from sim.predictor import Perfect, Predictor
-from sim.request import Request
 from sim.scheduler import Scheduler
-from sim.schedulers.budget import inverse
+from sim.schedulers.clairvoyance.clairvoyant import Clairvoyant
+from sim.schedulers.clairvoyance.line import KNOWN, STEPS, Line, Rows
+from sim.schedulers.clairvoyance.plan import Plan
+from sim.schedulers.clairvoyance.selection import NEVER, Offer, select
 from sim.server import Server
+
+MOST_CANDIDATES = 12
 
 
 @dataclass(frozen=True)
 class Oracle(Scheduler):
-    """Greedy and clairvoyant: never preempts, never makes a decode late, serves who can still be on time first.
+    """Clairvoyant: it never preempts, does not make decodes late, and starts the best selection of those who wait.
 
     The paper's Oracle searched for the execution order with the highest goodput (stated); how is not known. This one
-    (this project's own) admits a request only if the cache holds all running ones to their true ends, cuts chunks so
-    that the calibrated iteration time meets the tightest between-token SLO, and orders by deadline those that can still
-    make theirs, then the largest of the others, as in first-fit decreasing. It is a reference, not a bound.
+    (this project's own) decides one iteration at a time and knows nothing of arrivals to come; ``slosim search`` finds
+    orders that do. A request starts only if the cache holds all running ones to their true ends; chunks are cut so that
+    the calibrated iteration time meets the tightest between-token SLO. It is a reference, not a bound.
     """
 
     predictor: ClassVar[Predictor] = Perfect()
-    candidates: int = 128
-    """Waiting requests considered for one batch."""
+    value: Literal["tokens", "requests"] = "tokens"
+    """What a selection is to maximise after the requests that get their first token in time: the steps x tokens of
+    cache that they will fill, which bounds tokens per second, or their number."""
+    candidates: int = 6
+    """Waiting requests among which all choices are tried at a time: of those who fit, each alone, first who can be on
+    time, by deadline, then those with the most cache to fill (the least, if requests count)."""
     largest_budget: float = 4.0
     """Forward size in pivots when no decode limits it."""
 
     def schedule(self, server: Server) -> Batch:
         return self.bind(server).schedule(server)
 
-    def bind(self, server: Server) -> BoundOracle:
+    def __post_init__(self) -> None:
+        if not 1 <= self.candidates <= MOST_CANDIDATES or self.value not in ("tokens", "requests"):
+            raise SchedulerError(
+                f"{self!r}: candidates must be from 1 to {MOST_CANDIDATES}, as all their subsets are tried; "
+                "value must be 'tokens' or 'requests'"
+            )
+
+    def bind(self, server: Server) -> Scheduler:
         return BoundOracle(self)
 
 
-class BoundOracle(Scheduler):
-    """The policy on one server. It plans admissions anew whenever somebody comes or goes, not at every step."""
+class BoundOracle(Clairvoyant):
+    """The policy on one server."""
 
     def __init__(self, policy: Oracle) -> None:
-        self.policy = policy
-        self._nobody_fits: tuple[int, int, int] | None = None
-        """Versions of queue and pool, and requests finished, for which the plan had no room."""
+        super().__init__(policy, policy.largest_budget)
+        self.candidates = policy.candidates
+        self.tokens_count = policy.value == "tokens"
 
-    def __repr__(self) -> str:
-        return repr(self.policy)
+    def choose(self, server: Server, batch: Batch, line: Line, plan: Plan, rows: Rows) -> None:
+        rows, limits = self._in_order(server, batch, line, plan, line.hopeful(plan, rows, batch.tokens_left))
+        while batch.tokens_left:
+            some, rows = line.first_fitting(plan, rows, self.candidates)
+            if not len(some):
+                return
+            choice = select(self._offer(line, plan, some, limits, batch))
+            for place in choice.whole:
+                self.admit(batch, line, plan, some[place])
+            if choice.part is not None:
+                self.admit(batch, line, plan, some[choice.part], choice.chunk)
+            if not limits.keys().isdisjoint(some.tolist()):
+                return  # whoever came in addition would make them late
+            rows = line.hopeful(plan, rows, batch.tokens_left)
 
-    def schedule(self, server: Server) -> Batch:
-        batch = server.new_batch(self._budget(server))
-        batch.decode_all()
-        for request in server.prefilling:
-            batch.prefill(request)
-        versions = (server.waiting.version, server.pool.version, server.history.finished)
-        if server.waiting.size and batch.tokens_left and versions != self._nobody_fits:
-            self._nobody_fits = None if self._admit(server, batch) else versions
-        batch.hold()
-        return batch
+    def _in_order(
+        self, server: Server, batch: Batch, line: Line, plan: Plan, rows: Rows
+    ) -> tuple[Rows, dict[int, int]]:
+        """The rows in the order in which they are candidates; and up to how many prompt tokens each is on time, if it
+        can be."""
+        due, started, limits = self._due(server, line, rows), batch.tokens - server.decoding_count, {}
+        soon = (due > server.now).nonzero()[0]
+        late = np.full(len(rows), inf)
+        fitting = set(line.fitting(plan, rows[soon]).tolist())
+        for place, row in zip(soon.tolist(), rows[soon].tolist(), strict=True):
+            known = int(line.counts[KNOWN, row])
+            if row in fitting:
+                tokens = self.prompt_tokens(server, due[place] - server.now, started + known) - started
+                if tokens >= known:
+                    limits[row], late[place] = tokens, due[place]
+        volume = self._volume(line, rows)
+        return rows[np.lexsort((-volume if self.tokens_count else volume, late))], limits
 
-    def _budget(self, server: Server) -> int:
-        """Tokens that keep the tightest running decode on time; at least one beyond the decodes."""
-        pivot = server.machine.pivot_of("measured")
-        tightest = min((request.slo.tbt for request in server.decoding), default=inf)
-        most = max(server.decoding_count + 1, int(self.policy.largest_budget * pivot[0]))
-        if tightest == inf:
-            return most
-        return min(most, max(server.decoding_count + 1, inverse(pivot)(server, tightest)))
+    def _due(self, server: Server, line: Line, rows: Rows) -> NDArray[np.float64]:
+        """When each must get its first token at last, seconds; for a completion SLO, if it then decodes as all do."""
+        due: NDArray[np.float64]
+        due, jct = line.dues[:, rows]
+        if jct.min(initial=inf) < inf:
+            number = server.pool.size + 1
+            step = server.cost_model.iteration_time(BatchShape(0, number, server.pool.context, 0.0, number))
+            due = np.minimum(due, jct - step * (line.counts[STEPS][rows] - 1))
+        return due
 
-    def _admit(self, server: Server, batch: Batch) -> int:
-        """Starts whom the plan has room for; returns how many."""
-        plan = Plan(server, [r for r in server.prefilling if batch.prefills.get(r, 0) < r.prefill_left])
-        waiting = plan.fitting(islice(server.waiting, self.policy.candidates), batch.blocks_left)
-        for request in sorted(waiting, key=lambda request: self._order(server, request)):
-            if not batch.tokens_left:
-                break
-            fits = server.blocks_for(request.known_tokens) <= batch.blocks_left
-            at_once = request.known_tokens <= batch.tokens_left
-            if fits and plan.holds(request, at_once) and batch.admit(request):
-                plan.add(request, at_once)
-        return len(batch.admitted)
+    def _volume(self, line: Line, rows: Rows) -> Rows:
+        """Steps x tokens of cache, doubled, which keeps them whole."""
+        known, steps, _, _ = line.counts[:, rows]
+        volume: Rows = steps * (2 * known + steps - 1)
+        return volume
 
-    def _order(self, server: Server, request: Request) -> tuple[bool, float, int]:
-        """On time first, by deadline; then the largest that fits, which leaves the small ones to fill the gaps."""
-        pool = server.pool
-        shape = BatchShape(request.known_tokens, pool.size, pool.context, request.known_tokens**2 / 2, pool.size + 1)
-        deadline = min(request.arrived_at + request.slo.ttft, request.arrived_at + request.slo.jct)
-        late = server.now + server.cost_model.iteration_time(shape) > deadline
-        return late, -(request.known_tokens + outputs_left(request)) if late else deadline, request.id
-
-
-class Plan:
-    """How many blocks all admitted requests will hold at every step to come, if each decodes in every iteration.
-
-    When an ``unfinished`` prompt, one that takes further iterations, begins to decode is not known: what it needs in
-    the end is set aside.
-    """
-
-    def __init__(self, server: Server, unfinished: Iterable[Request] = ()) -> None:
-        self.server = server
-        self.blocks = server.total_blocks
-        self.ends: list[tuple[int, int]] = []
-        aside = set(unfinished)
-        for request in server.running_requests:
-            self.add(request, request not in aside)
-
-    def _end(self, request: Request) -> tuple[int, int]:
-        """Steps to its end and the tokens that it then holds: by the prediction, but no more than the cache holds."""
-        known = request.known_tokens
-        left = min(outputs_left(request), self.server.total_blocks * self.server.block_size - known + 1)
-        return left, known + left - 1
-
-    def holds(self, request: Request, at_once: bool = True) -> bool:
-        """Whether the cache holds everyone to the end with ``request`` among them. The use peaks when somebody ends.
-
-        ``at_once``: all of its prompt is computed in the next iteration.
-        """
-        if not at_once:
-            return self._peak(self.ends) + self._last_blocks(request) <= self.blocks
-        return self._peak([*self.ends, self._end(request)]) <= self.blocks
-
-    def _last_blocks(self, request: Request) -> int:
-        return self.server.blocks_for(self._end(request)[1])
-
-    def _peak(self, ends: list[tuple[int, int]]) -> int:
-        if not ends:
-            return 0
-        steps, final = np.array(ends).T
-        tokens = final - steps + steps[:, None]
-        blocks = -(-tokens // self.server.block_size) * (steps >= steps[:, None])
-        return int(blocks.sum(axis=1).max())
-
-    def fitting(self, requests: Iterable[Request], free_blocks: int) -> list[Request]:
-        """Those that have room now, and for which the plan ``holds``, each alone: all of them in one array step."""
-        total, size = self.blocks, self.server.block_size
-        some = [request for request in requests if self.server.blocks_for(request.known_tokens) <= free_blocks]
-        if not some:
-            return some
-        own_steps, own_final = np.array([self._end(request) for request in some]).T
-        steps, final = np.array(self.ends, dtype=np.int64).reshape(-1, 2).T
-        held = -(-(final - steps + steps[:, None]) // size) * (steps >= steps[:, None])
-        joined = -(-((own_final - own_steps)[:, None] + steps) // size) * (own_steps[:, None] >= steps)
-        at_its_end = (-(-(final - steps + own_steps[:, None]) // size) * (steps >= own_steps[:, None])).sum(axis=1)
-        others_end = (held.sum(axis=1) + joined).max(axis=1, initial=0)
-        peaks = np.maximum(others_end, at_its_end - (-own_final // size))
-        return [request for request, peak in zip(some, peaks.tolist(), strict=True) if peak <= total]
-
-    def add(self, request: Request, at_once: bool = True) -> None:
-        """Admits a request to the plan."""
-        if at_once:
-            self.ends.append(self._end(request))
-        else:
-            self.blocks -= self._last_blocks(request)
-
-
-def outputs_left(request: Request) -> int:
-    """Output tokens still to come, by the prediction."""
-    if request.predicted_output is None:
-        raise SchedulerError("Oracle needs to be told output lengths: use the predictor 'perfect' (the default for it)")
-    return max(1, int(request.predicted_output) - request.generated)
+    def _offer(self, line: Line, plan: Plan, rows: Rows, limits: dict[int, int], batch: Batch) -> Offer:
+        known, steps, _, last = line.counts[:, rows]
+        tops, room, _, _ = plan.tops()
+        own = plan.free(int(steps.max()))[steps - 1]
+        needs = line.needs(rows, np.concatenate([tops - plan.now, steps - 1]))
+        worth = self._volume(line, rows) if self.tokens_count else np.ones_like(rows)
+        most = np.array([limits.get(row, NEVER) for row in rows.tolist()])
+        return Offer(needs, last, np.concatenate([room, own]), known, batch.tokens_left, most, worth)

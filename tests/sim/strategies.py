@@ -10,6 +10,7 @@ from sim.schedulers.econoserve import EconoServe
 from sim.schedulers.fastgen import FastGen
 from sim.schedulers.oracle import Oracle
 from sim.schedulers.orca import Orca
+from sim.schedulers.planned import Agenda, Planned
 from sim.schedulers.sarathi import Sarathi
 from sim.schedulers.vllm import Vllm
 from sim.schedulers.vllm_v1 import VllmV1
@@ -45,7 +46,15 @@ POLICIES = st.one_of(
         normalized=st.booleans(),
         candidates=st.sampled_from((2, 64)),
     ),
-    st.builds(Oracle, st.sampled_from((1, 64))),
+    st.builds(Oracle, st.sampled_from(("tokens", "requests")), st.sampled_from((1, 3, 6))),
+    st.builds(
+        Planned,
+        st.builds(
+            Agenda,
+            st.permutations(range(10)).map(tuple),
+            st.lists(st.tuples(st.integers(0, 12), st.sampled_from((0.1, 0.6, 9.0))), max_size=4).map(tuple),
+        ),
+    ),
     st.builds(Orca, st.integers(1, 20), st.sampled_from((None, 75)), st.sampled_from((1, 20, 60))),
     st.builds(
         FastGen,

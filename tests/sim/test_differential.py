@@ -21,6 +21,7 @@ from sim.schedulers.econoserve import EconoServe
 from sim.schedulers.fastgen import FastGen
 from sim.schedulers.oracle import Oracle
 from sim.schedulers.orca import Orca
+from sim.schedulers.planned import Agenda, Planned
 from sim.schedulers.sarathi import Sarathi
 from sim.schedulers.vllm import Vllm
 from sim.schedulers.vllm_v1 import VllmV1
@@ -44,6 +45,8 @@ POLICIES: dict[str, Scheduler] = {
     "accelgen": AccelGen(pivot=64),
     "accelgen-chunk": AccelGen(pivot=64, admission="chunk", token_budget="inverse"),
     "oracle": Oracle(),
+    "oracle-requests": Oracle("requests", candidates=2),
+    "planned": Planned(Agenda((5, 9, 2, 7, 11, 0), ((2, 0.3), (7, 0.7), (9, 50.0)))),
     "orca": Orca(max_num_seqs=8, max_output=20),
     "orca-model": Orca(max_model_len=70),
     "fastgen": FastGen(max_ragged_batch_size=40),
@@ -85,7 +88,7 @@ def test_grid(name: str) -> None:
         result = told_three_ways(trace, POLICIES[name], kv_blocks=blocks, block_size=block_size)
         assert (result.requests["status"] <= 1).all()
         preemptions += result.requests["preemptions"].sum()
-    assert preemptions or name.startswith(("oracle", "orca"))
+    assert preemptions or name.startswith(("oracle", "orca", "planned"))
 
 
 def test_the_grid_is_hard() -> None:

@@ -1,0 +1,1 @@
+"""What policies share that are told output lengths: the plan of the cache, who waits, and whom to start."""
