@@ -19,7 +19,6 @@ STUDY = Study(
     ),
     who_wins,
     settings=(SMALL, LARGE._replace(rates=(0.8, 2)), BIG._replace(rates=(0.6, 2))),
-    requests=1000,
     seeds=6,
     first_seed=1000,
 )
