@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet install 
 NEEDS := setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help compare test check coverage bench notebooks clean
+.PHONY: help compare test check coverage bench regress golden notebooks clean
 
 help:  ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -35,6 +35,12 @@ coverage: $(VENV)/.dev  ## run the tests and report branch coverage; fails below
 
 bench: $(VENV)/.core  ## measure the simulator's speed against bare SimPy timeouts
 	@$(BIN)/python -m experiments.bench $(ARGS)
+
+regress: $(VENV)/.core  ## compare every policy's golden stories
+	@$(BIN)/slosim regress $(ARGS)
+
+golden: $(VENV)/.core  ## write the golden stories anew, for review
+	@$(BIN)/slosim regress --update $(ARGS)
 
 notebooks: $(VENV)/.dev  ## execute every notebook
 	@$(BIN)/python -m pytest -m notebook $(ARGS)
