@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
@@ -116,11 +116,11 @@ def random_prompts(lengths: Sequence[int] | NDArray[np.int32], vocabulary: int, 
     }
 
 
-def replay(steps: Sequence[Step], session: Session) -> NDArray[np.float64]:
-    """Runs recorded steps one after the other; returns the seconds that each took."""
-    times = [perf_counter()]
+def replay(steps: Sequence[Step], session: Session, time: Callable[[], float] = perf_counter) -> NDArray[np.float64]:
+    """Runs recorded steps one after the other; returns the seconds that each took by the clock `time`."""
+    times = [time()]
     for step in steps:
         session.run(step)
-        times.append(perf_counter())
+        times.append(time())
     session.close()
     return np.diff(times)
