@@ -243,7 +243,8 @@ class Told(Scheduler):
     def schedule(self, server: Server) -> Batch:
         batch = self.bound.schedule(server)
         self.guests += len(batch.hosts)
-        if server.running_count - len(batch.preempted) > 0 and batch.admitted.keys() - batch.hosts.keys():
+        paying = len(batch.admitted.keys() - batch.hosts.keys())
+        if paying and server.running_count - len(batch.preempted) + paying > 1:
             assert batch.blocks_left + sum(batch.extended.values()) >= self.policy.reserve_blocks
         return batch
 
@@ -393,17 +394,46 @@ def test_predicted_completions_count_as_supply() -> None:
     assert stage.decide().admitted == {new: 8}
 
 
-def test_the_reserve_is_for_those_who_run() -> None:
-    """Ten blocks, three in reserve: with two taken, a newcomer gets five and not six; a decode takes of the three."""
-    for blocks, reserve, fits in ((5, 3, True), (6, 3, False), (6, 2, True)):
-        stage = Stage(10, reserve_blocks=reserve)
-        stage.running(7, 1)
-        new = stage.waiting(4 * blocks - 2, 2)
-        assert (new in stage.decide().admitted) == fits
+@pytest.mark.parametrize("slo", [SLO(), SLO(ttft=0.1, tbt=0.1)])
+@pytest.mark.parametrize(("blocks", "reserve", "fits"), [(5, 3, True), (6, 3, False), (6, 2, True)])
+def test_the_reserve_is_for_those_who_run(slo: SLO, blocks: int, reserve: int, fits: bool) -> None:
+    """Ten blocks, of which one that runs has two: a newcomer leaves the reserve, be it critical or not."""
+    stage = Stage(10, reserve_blocks=reserve, critical_first=True)
+    stage.running(7, 1, SLO(tbt=0.1))
+    stage.longest(0.1)
+    new = stage.waiting(4 * blocks - 2, 2, slo)
+    assert (new in stage.decide().admitted) == fits
+
+
+def test_a_decode_takes_of_the_reserve() -> None:
     stage = Stage(3, reserve_blocks=1)
     old = stage.running(7, 1)
     stage.steps(2)
     assert old.blocks == 3
+
+
+@pytest.mark.parametrize("first", [SLO(), SLO(ttft=0.1)])
+@pytest.mark.parametrize("second", [SLO(), SLO(ttft=0.1)])
+def test_only_the_first_on_an_empty_device_may_take_of_the_reserve(first: SLO, second: SLO) -> None:
+    """Two that need four blocks each: of ten, two would be left of a reserve of three; of eleven, just that."""
+    for blocks, number in ((6, 1), (10, 1), (11, 2)):
+        stage = Stage(blocks, reserve_blocks=3, critical_first=True)
+        stage.longest(0.1)
+        for slo in (first, second):
+            stage.waiting(14, 2, slo)
+        assert len(stage.decide().admitted) == number
+
+
+def test_who_is_critical_leaves_what_is_set_aside() -> None:
+    """Of eight free blocks its demand is all; one will be needed soon, so that it gets seven and is cut."""
+    stage = Stage(10, ahead=2, critical_first=True)
+    old = stage.running(7, 1, SLO(tbt=0.1))
+    stage.longest(0.1)
+    new = stage.waiting(10, 22, SLO(ttft=0.1))
+    assert stage.decide().admitted == {new: 7}
+    assert stage.batch.extended == {old: 1}
+    stage.apply(0.0)
+    assert bound(stage).cut == {new: 8}
 
 
 # -- P: victims (section 3.4) ----------------------------------------------------------------------------------------
@@ -446,14 +476,14 @@ def test_crossover_by_hand() -> None:
 @pytest.mark.parametrize(
     ("preemption", "prompt", "swapped"),
     [
-        ("crossover", 195, False),
-        ("crossover", 210, True),
+        ("crossover", 199, False),
+        ("crossover", 200, True),
         ("recompute", 210, False),
         ("swap", 195, True),
     ],
 )
 def test_long_contexts_are_swapped(preemption: str, prompt: int, swapped: bool) -> None:
-    """The same crossover, at 201 tokens; the newest is preempted two tokens after its prompt."""
+    """The same crossover, at 201 tokens; the newest is preempted with a token more in the cache than its prompt."""
     blocks = 2 + -(-(prompt + 1) // 4)
     stage = Stage(blocks, (1e-3 + 5e-6 * 200.5) / 2, preemption=preemption)
     stage.running(7, 1)

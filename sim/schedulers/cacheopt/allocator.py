@@ -65,10 +65,10 @@ class Allocator(Scheduler):
         server, steps = self.server, self.server.pool.steps
         key = (server.pool.version, self._moves)
         if key != self._hosts[0] or server.paused or server.prefilling:
-            others, size = self.server.hosts.keys() | self.cut.keys(), server.block_size
-            running = [request for request in server.running_requests if request not in others]
-            rooms = sorted((each.blocks * size - each.known_tokens, each.id, each) for each in running)
-            self._hosts = key, steps, Hosts(rooms, size)
+            guests, cut, size = server.hosts, self.cut, server.block_size
+            running = [each for each in server.running_requests if each not in guests and each not in cut]
+            rooms = [(each.blocks * size - each.known_tokens, each.id, each) for each in running]
+            self._hosts = key, steps, Hosts(sorted(rooms), size)
         _, since, hosts = self._hosts
         return Hosts(hosts.rooms, hosts.block_size, steps - since)
 
