@@ -20,6 +20,7 @@ STUDIES = {
     "prediction": "how near to Oracle output-length prediction brings AccelGen",
     "chunking": "adaptive chunks for long prompts",
     "preemption": "whom preemption takes",
+    "cacheopt": "CacheOPT with one part less, and beside others",
     "own": "this project's own scheduler against AccelGen",
 }
 """What there is, and what each asks."""
