@@ -152,30 +152,10 @@ class Allocation(Rationing):
                 continue
             least = bound.needs.of(request).least
             if least > left and bound.deadlines.pliable:
-                left += self._force(least + self.aside - left)
+                left += self.force(least + self.aside - left)
             alone = not (self.server.running_count or batch.admitted or chosen)
             if self.fits(least, left) or (alone and least <= batch.blocks_left):
                 chosen.append(Chosen(request, tokens, least))
                 left -= least
                 self.promised += tokens
         return chosen, left
-
-    def _force(self, missing: int) -> int:
-        """Preempts decodes that are not critical for a newcomer that is, if that frees enough; returns the blocks."""
-        batch, before, critical = self.batch, self.batch.blocks_left, self.bound.deadlines.critical
-        spared = batch.preempted.keys() | set(batch.hosts.values())
-        victims, freed = [], 0
-        for request in sorted(self.server.decoding, key=self.reluctance):
-            if (
-                freed < missing
-                and request not in spared
-                and not critical(request)
-                and (gain := batch.freed(request)) > 0
-            ):
-                victims.append(request)
-                freed += gain
-        if freed < missing:
-            return 0
-        for request in victims:
-            self.evict(request)
-        return batch.blocks_left - before

@@ -16,8 +16,8 @@ from sim.server import Server
 class CacheOpt(Scheduler):
     """Five parts on top of vLLM's iteration, each a switch: C, A (embedding; critical-first and proactive), P and S.
 
-    With all of them off, and ``allocation="prompt"``, it decides as ``vllm`` does (in chunked mode where no chunk has to
-    wait for cache). What is stated comes from digests of the paper, the numbers called a third party's from a guide to
+    With all of them off, and ``allocation="prompt"``, it decides as ``vllm`` does (in chunked mode where no chunk waits
+    for cache). What is stated comes from digests of the paper, the numbers called a third party's from a guide to
     re-implementing it; what the sources leave open is a parameter marked inferred. docs/cacheopt.md has what each part
     brings.
     """

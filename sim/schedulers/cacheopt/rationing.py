@@ -113,6 +113,23 @@ class Rationing(Provision):
             return lambda request: (-request.id,)
         return partial(reluctance, self.bound.lengths.left, policy.tbt_bucket, policy.output_bucket)
 
+    def force(self, missing: int) -> int:
+        """Preempts decodes that are not critical for a newcomer that is, if that frees enough; returns the blocks."""
+        batch, before, critical = self.batch, self.batch.blocks_left, self._critical
+        spared = batch.preempted.keys() | set(batch.hosts.values())
+        victims, freed = [], 0
+        for request in sorted(self.server.decoding, key=self.reluctance):
+            if freed >= missing:
+                break
+            if request not in spared and not critical(request) and (gain := batch.freed(request)) > 0:
+                victims.append(request)
+                freed += gain
+        if freed < missing:
+            return 0
+        for request in victims:
+            self.evict(request)
+        return batch.blocks_left - before
+
     def evict(self, request: Request) -> None:
         """Preempts by swapping or dropping, whichever takes less time for a context of its length."""
         self.batch.preempt(request, swap=request.kv_tokens >= self.bound.needs.sweet_spot)
