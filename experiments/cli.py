@@ -17,6 +17,7 @@ from typing import NoReturn
 COMMANDS = {
     "compare": "compare policies on one workload: table, pictures, files",
     "run": "one policy on one workload, with a timeline on request",
+    "search": "the order of requests that maximises goodput, by simulating many",
     "study": "a question about schedulers answered by a grid of runs",
     "bound": "what no scheduler can exceed on a workload",
     "trace": "make, describe or convert a trace",

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,15 +25,22 @@ def run_all(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) ->
     if jobs < 2 or len(tasks) < 2:
         yield from ((task, work(task)) for task in tasks)
         return
+    with workers(min(jobs, len(tasks))) as executor:
+        futures = {executor.submit(work, task): task for task in tasks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+@contextmanager
+def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """So many processes; leaving by an error or an interrupt ends them at once."""
     context = multiprocessing.get_context(
         "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     )
     before = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(min(jobs, len(tasks)), context, _ignore_interrupts)
+    executor = ProcessPoolExecutor(jobs, context, _ignore_interrupts)
     try:
-        futures = {executor.submit(work, task): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        yield executor
     except BaseException:
         for process in set(multiprocessing.active_children()) - before:
             process.terminate()
