@@ -1,6 +1,6 @@
 """Open question: adaptive chunks for long prompts."""
 
-from experiments.studies.study import COARSE, HEADLINES, Study, Variant
+from experiments.studies.study import HEADLINES, LARGE, SMALL, Study, Variant
 from experiments.studies.verdicts import who_wins
 
 STUDY = Study(
@@ -16,6 +16,6 @@ STUDY = Study(
         Variant("accelgen,dynamic_chunking=False,static_chunk=4096", "static"),
     ),
     who_wins,
-    COARSE[:2],
+    (SMALL._replace(rates=(0.6, 2)), LARGE._replace(rates=(2,))),
     metrics=(*HEADLINES, "slo_attainment_strict", "p99_tbt", "mean_jct"),
 )

@@ -1,6 +1,6 @@
 """The distance of Algorithm 2: tokens and cache as they are, or as shares of what is free."""
 
-from experiments.studies.study import COARSE, Study, Variant
+from experiments.studies.study import LARGE, SMALL, Study, Variant
 from experiments.studies.verdicts import what_moves
 
 STUDY = Study(
@@ -16,5 +16,5 @@ STUDY = Study(
         Variant("accelgen,admission=chunk,normalized=True"),
     ),
     what_moves,
-    COARSE[:2],
+    (SMALL._replace(rates=(0.6, 2)), LARGE._replace(rates=(2,))),
 )

@@ -1,6 +1,6 @@
 """Open question: how near to Oracle does accurate output-length prediction bring AccelGen?"""
 
-from experiments.studies.study import COARSE, Study, Variant
+from experiments.studies.study import SMALL, Study, Variant
 from experiments.studies.verdicts import who_wins
 
 OUTPUT = "accelgen,admission=output"
@@ -23,5 +23,5 @@ STUDY = Study(
         Variant("oracle"),
     ),
     who_wins,
-    COARSE[:2],
+    (SMALL._replace(rates=(0.6, 0.8, 2)),),
 )

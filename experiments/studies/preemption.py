@@ -1,6 +1,6 @@
 """Open question: whom to preempt, by length and SLO."""
 
-from experiments.studies.study import COARSE, HEADLINES, Study, Variant
+from experiments.studies.study import HEADLINES, SMALL, Study, Variant
 from experiments.studies.verdicts import who_wins
 
 STUDY = Study(
@@ -21,6 +21,6 @@ STUDY = Study(
         Variant("accelgen,admission=output", "fewer preemptions: nobody starts who would outgrow the cache"),
     ),
     who_wins,
-    COARSE[:2],
+    (SMALL._replace(rates=(0.6, 0.8, 2)),),
     metrics=(*HEADLINES, "mean_jct", "preemptions"),
 )
