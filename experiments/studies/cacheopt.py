@@ -19,7 +19,7 @@ STUDY = Study(
         Variant(f"cacheopt,{OFF},preemption=recompute", "all off: cache for the predicted length, first come first"),
         Variant("cacheopt,spread=deviations", "(b - a): what predictions were wrong by"),
         Variant("cacheopt,deviation=under", "padding always added"),
-        Variant("cacheopt,late=True", "who is late already stays critical"),
+        Variant("cacheopt,late=False", "who is late already is not critical"),
         Variant("cacheopt,chunked_prefill=True", "on chunks of 512 tokens, as Sarathi-Serve"),
         Variant("cacheopt", "told the truth", "perfect"),
         Variant("vllm"),

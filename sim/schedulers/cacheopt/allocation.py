@@ -145,7 +145,7 @@ class Allocation(Rationing):
         passing = bound.turns.may_pass()
         for number, request in enumerate(bound.deadlines.near()):
             if self.places <= len(chosen) or number >= policy.candidates:
-                self.unsure = True
+                self.unsure = self.unsure or not policy.late  # else the same come first the next time
                 break
             tokens = self._tokens(request)
             if tokens <= 0 or self._lodge(request) or not (passing or request is bound.turns.first()):

@@ -74,8 +74,9 @@ class CacheOpt(Scheduler):
     """Critical requests, by remaining time, are given their least before anybody gets more (section 3.3.2, stated)."""
     urgency: float = 1.0
     """Critical is who has a remaining time of at most this many longest iterations after one (inferred)."""
-    late: bool = False
-    """Whether a waiting request stays critical when its SLO is broken already (inferred: nothing can be saved)."""
+    late: bool = True
+    """Whether a waiting request stays critical when its SLO is broken already (inferred: it has the least remaining time,
+    and nothing that is stated takes it out)."""
     critical_preempts: bool = True
     """Running requests that are not critical are preempted for critical newcomers where it takes that (stated)."""
     overtakes: int = 64
