@@ -75,8 +75,8 @@ class CacheOpt(Scheduler):
     urgency: float = 1.0
     """Critical is who has a remaining time of at most this many longest iterations after one (inferred)."""
     late: bool = True
-    """Whether a waiting request stays critical when its SLO is broken already (inferred: it has the least remaining time,
-    and nothing that is stated takes it out)."""
+    """Whether a waiting request stays critical when its SLO is broken already (inferred: it has the least remaining
+    time, and nothing that is stated takes it out)."""
     critical_preempts: bool = True
     """Running requests that are not critical are preempted for critical newcomers where it takes that (stated)."""
     overtakes: int = 64
