@@ -26,6 +26,7 @@ BUILT_IN = {
     "orca": "sim.schedulers.orca:Orca",
     "fastgen": "sim.schedulers.fastgen:FastGen",
     "cacheopt": "sim.schedulers.cacheopt.policy:CacheOpt",
+    "econoserve": "sim.schedulers.econoserve:EconoServe",
 }
 
 

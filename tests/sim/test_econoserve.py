@@ -87,6 +87,11 @@ def test_a_generation_waits_with_its_prompt_until_there_is_cache_for_its_predict
     assert starts(story(plain(), rows, 7)[0]) == {0: 1, 1: 1}
 
 
+def test_the_last_output_is_never_cached() -> None:
+    """4 + 5 tokens less the last fill two blocks."""
+    assert story(plain(), [(0.0, 4, 5)], 9)[1].iterations["free_blocks"].tolist() == [8] + [7] * 4
+
+
 def test_coupled_a_prompt_waits_for_the_cache_of_its_generation() -> None:
     steps, _ = story(plain(decoupled=False), [(0.0, 4, 12), (0.0, 4, 8)], 6)
     assert steps == [{0: 4}] + [{0: 1}] * 11 + [{1: 4}] + [{1: 1}] * 7
@@ -176,6 +181,33 @@ def test_guests_have_guests() -> None:
     assert starts(flat) == {0: 1, 1: 2, 2: 2, 3: 2, 4: 18}
 
 
+def test_the_host_is_the_smallest_that_suffices() -> None:
+    """Both may be hosts of request 2, for 16 tokens; it takes two blocks of request 1, which has 31 to spare, not 63.
+
+    Thus request 3 finds 56 tokens, seven blocks and 28 steps, with request 0.
+    """
+    rows = [(0.0, 3, 65), (0.0, 3, 33), (0.0, 3, 9), (0.0, 3, 29)]
+    assert starts(story(plain(pipelining=True), rows, 28)[0]) == {0: 1, 1: 1, 2: 2, 3: 2}
+
+
+def test_a_guest_whose_blocks_are_full_takes_a_free_one() -> None:
+    """Of two that could be guests at once, and fill their block, one finds a free one; the other waits for its end."""
+    rows = [(0.0, 3, 65), (0.0, 4, 13), (0.0, 4, 13)]
+    assert starts(story(plain(pipelining=True), rows, 20)[0]) == {0: 1, 1: 2, 2: 14}
+    assert starts(story(plain(pipelining=True), rows, 21)[0]) == {0: 1, 1: 2, 2: 2}
+
+
+def test_a_host_whose_guest_outlived_its_prediction_goes_on_when_that_has_left() -> None:
+    """Request 2 lives with request 1, and then in the four blocks that request 3 left, too. Its host, with 28 tokens in
+    seven blocks, stops in iteration 26, and goes on in the next with what is given back, though request 4 is before it
+    and lacks more than there is."""
+    rows = [(0.0, 3, 60), (0.0, 3, 33), (0.0, 3, 26), (0.0, 12, 4), TraceRow(0.02, 3, 50, SLO(jct=1.0))]
+    steps, result = story(plain(pipelining=True, ordering=True), rows, 31, Told((60, 33, 9, 4, 300)))
+    assert starts(steps) == {0: 1, 1: 1, 2: 2, 3: 1, 4: 60}
+    assert [number for number, step in enumerate(steps[:34]) if 1 not in step] == [26]
+    assert result.requests["preemptions"].sum() == 0
+
+
 def random_case(seed: int) -> tuple[Trace, int, int]:
     """Outputs of very different lengths, up to 500 tokens, and a cache that holds a few of the longest."""
     chance = Random(seed)
@@ -255,6 +287,19 @@ def test_the_reserve_is_for_those_who_outlive_their_prediction() -> None:
     steps, result = story(plain(reserve=0.34), [(0.0, 4, 16), (0.0, 4, 9)], 6, Told((5, 9)))
     assert starts(steps) == {0: 1, 1: 16}
     assert result.requests["preemptions"].tolist() == [0, 0]
+
+
+def test_alone_a_prompt_need_not_leave_the_reserve() -> None:
+    steps, _ = story(plain(reserve=0.5), [(0.0, 16, 2), (0.0, 4, 1)], 5)
+    assert steps[0] == {0: 16}
+
+
+@pytest.mark.parametrize(("extra", "steps"), [(None, 16), (5, 5)])
+def test_who_outlived_its_prediction_asks_for_some_more(extra: int | None, steps: int) -> None:
+    bound, request = server_of(EconoServe(padding=0.0, extra=extra), Told((3, 3)))
+    assert (request.generated, bound.output(request), bound.steps(request)) == (10, 16, 6)
+    request._generated = 16
+    assert bound.steps(request) == steps
 
 
 # -- lengths -----------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class Decision:
         self.batch = self.server.new_batch(UNLIMITED)
         self.moves = self.batch.memo = Moves({}, [])
         self.left = 0
-        """Free blocks once those who go on have their tokens."""
+        """Free blocks once those who go on have their tokens; less than none where some must stop."""
         self.owed = 0
         """Blocks that the first generation lacks that could not start."""
 
@@ -45,8 +45,7 @@ class Decision:
     def decide(self) -> Batch:
         """Generations first, then prompts up to the forward size."""
         going = self._going()
-        if not self.moves.stopped:
-            self._start(going)
+        self._start(going)
         self._generate(going)
         self._prompts()
         stuck = [*self.bound.queued, *self.moves.stopped]
@@ -142,8 +141,6 @@ class Decision:
             batch.tokens_left = max(0, size - batch.tokens)
         for request in self.server.prefilling:
             batch.prefill(request)
-        if self.moves.stopped:
-            return
         batch.watermark = self.bound.kept + (self.owed if self.policy.prompts_wait else 0)
         for request in self.server.waiting if self.server.waiting.size else ():
             if batch.tokens >= size or not self._admit(request):
