@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "one policy on one workload, with a timeline on request",
     "search": "the order of requests that maximises goodput, by simulating many",
     "study": "a question about schedulers answered by a grid of runs",
+    "sweep": "any settings varied, on many cores or a cluster; does only what is missing",
     "bound": "what no scheduler can exceed on a workload",
     "trace": "make, describe or convert a trace",
     "list": "what there is: policies, profiles, workloads, trace formats, predictors",

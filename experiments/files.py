@@ -40,7 +40,7 @@ def write_text(path: Path, text: str) -> Path:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:
     """Writes an object as JSON, indented, in its own order; numbers that are none become null."""
-    return write_text(path, json.dumps(without_nan(content), indent=2, allow_nan=False, default=_plain) + "\n")
+    return write_text(path, json.dumps(without_nan(content), indent=2, allow_nan=False, default=plain) + "\n")
 
 
 def without_nan(content: Any) -> Any:
@@ -52,6 +52,6 @@ def without_nan(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """numpy's numbers as Python's, anything else as it prints."""
     return value.item() if hasattr(value, "item") else str(value)

@@ -13,6 +13,7 @@ from experiments.scenario import CacheSettings, PolicySettings, Scenario
 from experiments.workload_settings import ObjectiveSettings, SLOSettings, TraceSettings
 from sim.predictor import Predictor
 from sim.result import RunResult
+from sim.scheduler import Scheduler
 from sim.simulation import Progress, simulate
 from traces import (
     Arrivals,
@@ -61,13 +62,16 @@ def build(scenario: Scenario) -> Inputs:
 
 
 def run(
-    scenario: Scenario, policy: PolicySettings | str, inputs: Inputs | None = None, progress: Progress | None = None
+    scenario: Scenario,
+    policy: PolicySettings | Scheduler | str,
+    inputs: Inputs | None = None,
+    progress: Progress | None = None,
 ) -> RunResult:
     """Serves the scenario's trace with one policy."""
     trace, found, blocks, block_size, told = inputs or build(scenario)
     return simulate(
         trace,
-        check_policy(policy if isinstance(policy, str) else policy.spec),
+        check_policy(policy.spec if isinstance(policy, PolicySettings) else policy),
         found,
         kv_blocks=blocks,
         block_size=block_size,

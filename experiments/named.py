@@ -6,7 +6,8 @@ from ast import literal_eval
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -14,6 +15,9 @@ from sim.predictor import Mean, Noisy, Padded, Perfect, Predictor, Unknown
 from sim.registry import scheduler
 from sim.scheduler import Scheduler
 from traces.errors import SlosimError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 PolicyName = Annotated[str, Field(min_length=1)]
 
@@ -60,19 +64,28 @@ def check_policy(spec: str | Scheduler) -> Scheduler:
 
 def check_types(made: Any) -> None:
     """Raises SlosimError naming the field whose value is not of the type that its dataclass declares."""
-    from pydantic import PydanticUserError, TypeAdapter, ValidationError
+    from pydantic import PydanticUserError, ValidationError
 
+    kind: Any = type(made)
     if not is_dataclass(made):
         return
     values = {field.name: getattr(made, field.name) for field in fields(made) if field.init}
     try:
-        TypeAdapter(type(made)).validate_python(values, strict=False)
+        _adapter(kind).validate_python(values, strict=False)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"][:1]))
         raise SlosimError(f"{field} = {first['input']!r}: {first['msg'].lower()}") from error
     except (PydanticUserError, NameError):
         return  # fields of kinds that cannot be checked: the policy's own affair
+
+
+@lru_cache(maxsize=64)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """What knows the types of a dataclass's fields; making one takes milliseconds."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def check_predictor(value: Any) -> Any:

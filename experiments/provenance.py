@@ -34,15 +34,16 @@ def provenance(result: RunResult, config: Mapping[str, Any] | None = None) -> di
 
 def made() -> dict[str, str]:
     """Now and here: UTC date, Python, the libraries that numbers depend on, the platform."""
+    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), **_here()}
+
+
+@cache
+def _here() -> dict[str, str]:
     libraries = {name: version(name) for name in ("numpy", "scipy", "simpy")}
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **libraries,
-    }
+    return {"python": platform.python_version(), "platform": platform.platform(), **libraries}
 
 
+@cache
 def slosim_version() -> str:
     """The installed version; `uninstalled` if the packages are only on the path."""
     try:

@@ -40,7 +40,9 @@ def save(result: RunResult, folder: str | Path, config: Mapping[str, Any] | None
     origin = provenance(result, config)
     tables = result.to_tables()
     footer = json.dumps({**without_nan(origin), "result": _remains(result)})
-    paths = [_write(folder / f"{name}.parquet", _as_written(result, name, tables[name]), footer) for name in TABLES]
+    paths = [
+        write_table(folder / f"{name}.parquet", _as_written(result, name, tables[name]), footer) for name in TABLES
+    ]
     return [*paths, write_json(folder / "summary.json", summary_of(result) | {"provenance": origin})]
 
 
@@ -113,9 +115,10 @@ def _as_written(result: RunResult, name: str, columns: Mapping[str, NDArray[Any]
     }
 
 
-def _write(path: Path, columns: Mapping[str, Any], footer: str) -> Path:
+def write_table(path: Path, columns: Mapping[str, Any], footer: str) -> Path:
+    """Writes columns as Parquet, with a footer (JSON) that says where they come from."""
     import pyarrow
-    from pyarrow.parquet import write_table
+    from pyarrow import parquet
 
     arrays = {
         name: pyarrow.array(column).dictionary_encode() if name in WORDS else pyarrow.array(column)
@@ -123,7 +126,7 @@ def _write(path: Path, columns: Mapping[str, Any], footer: str) -> Path:
     }
     table = pyarrow.table(arrays).replace_schema_metadata({KEY: footer.encode()})
     with replacing(path) as draft:
-        write_table(table, draft, compression="zstd")
+        parquet.write_table(table, draft, compression="zstd")
     return path
 
 

@@ -76,19 +76,20 @@ def rates(text: str) -> list[float]:
 
 def scenario_from(options: Namespace, defaults: Mapping[str, Any] | None = None) -> Scenario:
     """The scenario that file, flags and --set together mean; --set is the strongest."""
-    from experiments.settings import Override, scenario_of
+    from experiments.settings import scenario_of
 
-    overrides = [*_flags(options), *(Override.of_text(text) for text in options.set)]
-    return scenario_of(getattr(options, "scenario", None), overrides, defaults)
+    return scenario_of(getattr(options, "scenario", None), overrides(options), defaults)
 
 
-def _flags(options: Namespace) -> Iterator[Override]:
+def overrides(options: Namespace) -> Iterator[Override]:
+    """What flags and --set change, the strongest last."""
     from experiments.settings import Override
 
     given = {flag: getattr(options, flag, None) for flag in FLAGS}
     for flag, value in given.items():
         if value is not None:
             yield Override(FLAGS[flag], value)
+    yield from (Override.of_text(text) for text in options.set)
 
 
 def add_output(parser: ArgumentParser, default: str) -> None:

@@ -1,0 +1,121 @@
+"""Where points are run, by name: processes of this machine, this process, or an executor of one's own.
+
+Whatever it is, it is a `concurrent.futures.Executor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from importlib import import_module
+from queue import SimpleQueue
+from typing import Any
+
+from experiments.pool import cores, workers
+from experiments.sweeps.driver import Cluster
+from traces.errors import SlosimError
+
+FORMS = "local, local:PROCESSES, serial, or module:callable"
+
+
+@contextmanager
+def opened(spec: str, jobs: int | None = None) -> Iterator[Cluster]:
+    """The executor that `spec` names, ready for work; leaving by an error or an interrupt ends local processes at once.
+
+    `jobs` is the number of local processes, elsewhere of points that are under way at a time. Raises SlosimError if
+    there is no such executor or it cannot be reached.
+    """
+    name, _, rest = spec.partition(":")
+    with ExitStack() as stack:
+        if name == "local":
+            number = _number(spec, rest) if rest else jobs or cores()
+            yield Cluster(OneEach(number, stack), number)
+        elif spec == "serial":
+            yield Cluster(Here(), 1)
+        elif rest:
+            yield Cluster(Reopening(_callable(spec), stack), jobs or 2 * cores())
+        else:
+            raise SlosimError(f"--executor {spec}: there is no such; write {FORMS}")
+
+
+class Here(Executor):
+    """Runs everything in this process, when it is submitted."""
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        """Runs it; an error goes into the future, an interrupt goes through."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work(*arguments, **named))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class OneEach(Executor):
+    """Processes with one task each at a time, every one a pool of its own: one that dies costs only its own task."""
+
+    def __init__(self, number: int, stack: ExitStack) -> None:
+        self.stack = stack
+        self.free: SimpleQueue[ProcessPoolExecutor | None] = SimpleQueue()
+        """Pools with nothing to do; None stands for one that is yet to be made."""
+        for _ in range(number):
+            self.free.put(None)
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        """Gives it to a free process; waits for one if there is none."""
+        pool = self.free.get() or self._process()
+        try:
+            future = pool.submit(work, *arguments, **named)
+        except BrokenExecutor:  # it died while it had nothing to do
+            pool = self._process()
+            future = pool.submit(work, *arguments, **named)
+        future.add_done_callback(lambda done: self.free.put(None if _broke(done) else pool))
+        return future
+
+    def _process(self) -> ProcessPoolExecutor:
+        return self.stack.enter_context(workers(1))
+
+
+class Reopening(Executor):
+    """An executor of one's own, made anew when it is broken."""
+
+    def __init__(self, make: Callable[[], Executor], stack: ExitStack) -> None:
+        self.make = make
+        self.stack = stack
+        self.executor = self._made()
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        """Hands it on."""
+        try:
+            return self.executor.submit(work, *arguments, **named)
+        except BrokenExecutor:
+            self.executor = self._made()
+            return self.executor.submit(work, *arguments, **named)
+
+    def _made(self) -> Executor:
+        made = self.make()
+        if not isinstance(made, AbstractContextManager) or not hasattr(made, "submit"):
+            raise SlosimError(f"--executor: {made!r} is no concurrent.futures.Executor; return one")
+        return self.stack.enter_context(made)
+
+
+def _broke(future: Future[Any]) -> bool:
+    return not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
+
+
+def _number(spec: str, text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise SlosimError(f"--executor {spec}: write local:N with a number of processes")
+    return int(text)
+
+
+def _callable(spec: str) -> Callable[[], Executor]:
+    module, _, name = spec.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SlosimError(f"--executor {spec}: {error}; write {FORMS}") from error
+    if not callable(found):
+        raise SlosimError(f"--executor {spec}: {name} cannot be called; name a function that returns an Executor")
+    return found  # type: ignore[no-any-return]

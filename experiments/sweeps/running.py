@@ -1,0 +1,59 @@
+"""Points at work: those that are kept already come from their files, the others are run and kept."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from experiments.sweeps.digests import key_of
+from experiments.sweeps.driver import Cluster, Lost, drive
+from experiments.sweeps.plan import Point
+from experiments.sweeps.store import Kept, Store
+from experiments.sweeps.work import Answer, Task, as_text, failure, run_point
+
+
+class Found(NamedTuple):
+    """A point with what is known of it."""
+
+    point: Point
+    kept: Kept
+    before: bool
+    """Whether it was kept before."""
+
+
+@dataclass
+class Running:
+    """Runs points and keeps what comes of them."""
+
+    store: Store
+    cluster: Cluster
+
+    def run(self, points: deque[Point]) -> Iterator[Found]:
+        """What is known of each point, those kept before first; more may be put into `points` meanwhile."""
+        tasks: deque[Task] = deque()
+        running: dict[str, Point] = {}
+        yield from self._kept(points, tasks, running)
+        while tasks:
+            with closing(drive(self.cluster, run_point, tasks)) as driven:
+                for task, answer in driven:
+                    yield Found(running.pop(task.key), self._keep(task, answer), False)
+                    yield from self._kept(points, tasks, running)
+
+    def _kept(self, points: deque[Point], tasks: deque[Task], running: dict[str, Point]) -> Iterator[Found]:
+        """What is kept of the points; the others become tasks."""
+        while points:
+            point = points.popleft()
+            key = key_of(point.scenario)
+            if record := self.store.record(key):
+                yield Found(point, record, True)
+            else:
+                running[key] = point
+                tasks.append(Task(point.scenario, key))
+
+    def _keep(self, task: Task, answer: Answer | Lost) -> Kept:
+        if isinstance(answer, Lost):
+            answer = Answer(as_text(failure(task, answer.why)), failed=True)
+        return self.store.keep(task.key, answer)
