@@ -26,12 +26,13 @@ from traces.errors import SlosimError
 KEY = b"slosim"
 """Where the footer of a Parquet file holds the provenance, as JSON."""
 TABLES = ("requests", "iterations", "spans")
+"""What every run has; `events.parquet` is there if the result has events."""
 WORDS = ("application", "status", "rejection")
 """Columns that files hold as words."""
 
 
 def save(result: RunResult, folder: str | Path, config: Mapping[str, Any] | None = None) -> list[Path]:
-    """Writes requests, iterations and spans as .parquet and summary.json into a folder; returns their paths.
+    """Writes requests, iterations, spans and events as .parquet and summary.json into a folder; returns their paths.
 
     A file appears whole or not at all. `config` is what asked for the run. Raises SlosimError if the folder cannot be
     written.
@@ -41,7 +42,8 @@ def save(result: RunResult, folder: str | Path, config: Mapping[str, Any] | None
     tables = result.to_tables()
     footer = json.dumps({**without_nan(origin), "result": _remains(result)})
     paths = [
-        write_table(folder / f"{name}.parquet", _as_written(result, name, tables[name]), footer) for name in TABLES
+        write_table(folder / f"{name}.parquet", _as_written(result, name, table), footer)
+        for name, table in tables.items()
     ]
     return [*paths, write_json(folder / "summary.json", summary_of(result) | {"provenance": origin})]
 
@@ -57,7 +59,8 @@ def summary_of(result: RunResult) -> dict[str, Any]:
 
 def read(folder: str | Path) -> RunResult:
     """A saved run as it was; raises SlosimError if the folder holds none."""
-    tables = {name: _read(Path(folder) / f"{name}.parquet") for name in TABLES}
+    tables = {name: read_table(Path(folder) / f"{name}.parquet") for name in TABLES}
+    events = Path(folder) / "events.parquet"
     columns, footer = tables["requests"]
     remains = footer["result"]
     words = columns.pop("rejection")
@@ -72,6 +75,7 @@ def read(folder: str | Path) -> RunResult:
         tuple(remains["applications"]),
         {int(number): str(words[number]) for number in rejected},
         remains["about"],
+        read_table(events)[0] if events.exists() else {},
     )
 
 
@@ -130,12 +134,12 @@ def write_table(path: Path, columns: Mapping[str, Any], footer: str) -> Path:
     return path
 
 
-def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    from pyarrow import ArrowInvalid
-    from pyarrow.parquet import read_table
+def read_table(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Columns and footer of a Parquet file that we wrote; raises SlosimError if it is none."""
+    from pyarrow import ArrowInvalid, parquet
 
     try:
-        table = read_table(path)
+        table = parquet.read_table(path)
     except (OSError, ArrowInvalid) as error:
         raise SlosimError(f"{path}: cannot be read as Parquet ({error}); name the folder of a saved run") from error
     columns = {name: table[name].to_numpy() for name in table.column_names}

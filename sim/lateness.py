@@ -45,6 +45,23 @@ def late_gaps(tokens: Tokens, limit: Floats) -> Late:
     return Late(of_request.astype(np.int64), at_step)
 
 
+def late_steps(tokens: Tokens, limit: Floats) -> Iterator[tuple[Integers, Integers]]:
+    """Plain gaps above `limit` (seconds, one per request; inf or nan for none) as pairs (span, step), in portions."""
+    begin, end = tokens.inner()
+    limits = limit[tokens.request]
+    chosen = np.flatnonzero((end > begin) & np.isfinite(limits))
+    chosen = chosen[np.argsort(limits[chosen], kind="stable")]
+    for band in np.array_split(chosen, _bands(begin[chosen], end[chosen], len(tokens.step_ends))):
+        if len(band):
+            slow = np.flatnonzero(tokens.gaps > limits[band[0]])
+            first, last = np.searchsorted(slow, begin[band]), np.searchsorted(slow, end[band])
+            for rows in _portions(last - first):
+                owner, place = _pairs(first[rows], last[rows])
+                span, step = band[rows][owner], slow[place]
+                late = tokens.gaps[step] > limits[span]
+                yield span[late], step[late]
+
+
 def _bands(begin: Integers, end: Integers, steps: int) -> int:
     batch = int((end - begin).sum()) / max(steps, 1)
     return min(max(round(math.sqrt(batch)), 1), 64)

@@ -86,6 +86,12 @@ class Ledger:
             if request not in self.admitted and request not in self.rejected:
                 yield request
 
+    def asked(self, request: Request) -> int:
+        """Free blocks without which a newcomer would not have been admitted; -1 for who is no newcomer."""
+        if request not in self.admitted:
+            return -1
+        return 0 if request in self.hosts else self.admitted[request] + self.watermark
+
     def spare(self, request: Request) -> int:
         """Blocks that a running request will hold beyond what its tokens fill after this batch."""
         if request.phase not in (Phase.DECODING, Phase.PREFILLING) or request in self.preempted:

@@ -52,6 +52,7 @@ class Moves(Memory):
         request.preemptions += 1
         self._refuse_livelock(request)
         self.history.preemptions += 1
+        self.recorder.events.extend((request.id, len(self.recorder.ends), 0 if swap else -request._kv, -1))
         if swap:
             request.swaps += 1
             request.host_blocks = blocks

@@ -27,6 +27,7 @@ REQUEST = (
     "status",
 )
 SPAN = ("request", "prefill_iteration", "first_step", "last_step")
+EVENT = ("request", "iteration", "tokens", "blocks")
 FINISHED, REJECTED, UNFINISHED, NOT_ARRIVED = range(4)
 
 Entry = tuple[float, int, int, int, int, float, int, int, int, int, int, int, int, int, float]
@@ -53,6 +54,8 @@ class Recorder:
         """Blocks free during every iteration."""
         self.requests = array("d")
         self.spans = array("q")
+        self.events = array("i")
+        """Chunks, admissions and evictions: values in the order of ``EVENT``."""
         self._packed: list[dict[str, NDArray[Any]]] = []
         self.rejections: dict[int, str] = {}
 

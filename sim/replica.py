@@ -71,7 +71,9 @@ class Replica(Moves):
 
     def _allocate_prefills(self, batch: Batch) -> tuple[int, float]:
         total, pairs = 0, 0.0
+        iteration, write = len(self.recorder.ends), self.recorder.events.extend
         for request, tokens in batch.prefills.items():
+            write((request.id, iteration, tokens, batch.asked(request)))
             kv = request._kv
             short = -(-(kv + tokens) // self.block_size) - request._blocks
             if short > 0:

@@ -1,4 +1,4 @@
-"""What a run leaves behind: three raw tables. Every metric is computed from them afterwards."""
+"""What a run leaves behind: raw tables. Every metric is computed from them afterwards."""
 
 from __future__ import annotations
 
@@ -49,6 +49,9 @@ class RunResult:
     attention_pairs, sequences, swapped_tokens, kv_tokens, free_blocks (while it ran), free_blocks_end, waiting,
     running, swapped, preempted, server, schedule_seconds.
     `spans` says when tokens came out (see `sim.tokens`): request, prefill_iteration, first_step, last_step, server.
+    `events` says, request by request in the order of time, in which iterations it did anything but decode: request,
+    iteration, tokens (> 0 computed of its prompt; < 0 lost as its cache was dropped; 0 swapped out), blocks (free ones
+    that admitting it took, the watermark included; -1 if this is no admission).
     `rejections` gives the reason for each rejected request; `about` says what was run, incl. `warmup` and `horizon`.
     """
 
@@ -59,6 +62,7 @@ class RunResult:
     applications: tuple[str, ...] = ()
     rejections: Mapping[int, str] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    events: Columns = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.requests["arrived_at"])
@@ -160,10 +164,11 @@ class RunResult:
         """The tables as plain columns; `requests` with latencies and verdicts added, ready to be written or shown."""
         from sim.metrics import request_columns
 
-        return {"requests": request_columns(self), "iterations": dict(self.iterations), "spans": dict(self.spans)}
+        tables = {"requests": request_columns(self), "iterations": dict(self.iterations), "spans": dict(self.spans)}
+        return tables | ({"events": dict(self.events)} if self.events else {})
 
     def to_pandas(self, table: str = "requests") -> pandas.DataFrame:
-        """One of the tables (requests, iterations, spans) as a data frame; applications by name."""
+        """One of the tables (requests, iterations, spans, events) as a data frame; applications by name."""
         import pandas
 
         frame = pandas.DataFrame(self.to_tables()[table])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sim.iterations import IterationTable
 from sim.machine import Machine
-from sim.recorder import REQUEST, SPAN
+from sim.recorder import EVENT, REQUEST, SPAN
 from sim.result import RunResult
 from sim.server import Server
 from traces import Trace
@@ -21,10 +21,12 @@ Table = dict[str, NDArray[Any]]
 def result_of(trace: Trace, servers: Sequence[Server], machine: Machine, about: Mapping[str, Any]) -> RunResult:
     """The result of a run."""
     iterations = IterationTable([server.recorder.table(server.number) for server in servers])
+    places = iterations.places()
     return RunResult(
         requests=request_table(trace, servers),
         iterations=iterations,
-        spans=span_table(servers, iterations.places()),
+        spans=span_table(servers, places),
+        events=event_table(servers, places),
         capacity=machine.capacity(len(servers)),
         applications=trace.applications,
         rejections=rejections(servers),
@@ -69,6 +71,20 @@ def span_table(servers: Sequence[Server], places: Sequence[NDArray[np.int64] | N
     rows = np.concatenate(parts)
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
     return dict(zip((*SPAN, "server"), rows.T.copy(), strict=True))
+
+
+def event_table(servers: Sequence[Server], places: Sequence[NDArray[np.int64] | None]) -> Table:
+    """One row per chunk and per eviction of the iterations that ended, request by request in the order of time."""
+    parts = []
+    for server, place in zip(servers, places, strict=True):
+        rows = np.frombuffer(server.recorder.events, dtype=np.int32).reshape(-1, len(EVENT))
+        rows = rows[rows[:, 1] < len(server.recorder.ends)]
+        if place is not None:
+            rows[:, 1] = place[rows[:, 1]]
+        parts.append(rows)
+    rows = np.concatenate(parts)
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    return dict(zip(EVENT, rows.T.copy(), strict=True))
 
 
 def rejections(servers: Sequence[Server]) -> dict[int, str]:

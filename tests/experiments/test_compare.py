@@ -24,7 +24,7 @@ from experiments.replications import interval, paired, paired_table
 from experiments.results import read
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLES = {"requests.parquet", "iterations.parquet", "spans.parquet", "summary.json", "bench.json"}
+TABLES = {f"{name}.parquet" for name in ("requests", "iterations", "spans", "events")} | {"summary.json", "bench.json"}
 PICTURES = {"goodput.png", "latency.png", "utilization.png", "attainment.png", "table.txt", "table.md"}
 SMALL = ["compare", "--requests", "25", "-p", "vllm", "-p", "sarathi,chunk_size=256", "--jobs", "1"]
 

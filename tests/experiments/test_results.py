@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from experiments import provenance, results
 from experiments.files import replacing, write_json
 from sim.result import Capacity, RunResult
+from sim.simulation import simulate
+from tests.sim.stories import MODEL, little_trace
 from tests.sim.synthetic import made_up
 from traces.errors import SlosimError
 
 
 def identical(one: RunResult, other: RunResult) -> None:
-    for name in ("requests", "iterations", "spans"):
+    for name in ("requests", "iterations", "spans", "events"):
         tables = getattr(one, name), getattr(other, name)
         assert list(tables[0]) == list(tables[1])
         for column in tables[0]:
@@ -38,6 +40,13 @@ def test_a_saved_run_comes_back_as_it_was(
     again = results.read(folder)
     identical(result, again)
     np.testing.assert_equal(again.summary(), result.summary())
+
+
+def test_events_come_back_too(tmp_path: Path) -> None:
+    result = simulate(little_trace(1), "vllm", MODEL, kv_blocks=6)
+    assert (result.events["tokens"] < 0).any()
+    assert [path.name for path in results.save(result, tmp_path)][3] == "events.parquet"
+    identical(result, results.read(tmp_path))
 
 
 def test_a_run_without_applications_and_facts_comes_back_too(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ MODEL = Calibrated(
 )
 """A slow little machine."""
 PROFILE: Profile = profile("opt-13b@a100-80gb-vllm")
-TABLES = ("requests", "iterations", "spans")
+TABLES = ("requests", "iterations", "spans", "events")
 SLOS = (
     SLO(),
     SLO(ttft=0.05, tbt=0.02),
