@@ -25,8 +25,8 @@ BUILT_IN = {
     "planned": "sim.schedulers.planned:Planned",
     "orca": "sim.schedulers.orca:Orca",
     "fastgen": "sim.schedulers.fastgen:FastGen",
-    "cacheopt": "sim.schedulers.cacheopt.policy:CacheOpt",
     "econoserve": "sim.schedulers.econoserve:EconoServe",
+    "cacheopt": "sim.schedulers.cacheopt.policy:CacheOpt",
 }
 
 
