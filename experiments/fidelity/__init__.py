@@ -1,0 +1,1 @@
+"""How well the simulator predicts a real engine: the same schedulers and requests, simulated and served for real."""

@@ -1,0 +1,233 @@
+"""Fidelity end to end: on a make-believe device, where every error is known, and on a tiny real one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from math import log
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from calibrate.engine import WallClock
+from calibrate.session import Session
+from costmodel import Calibrated, ModelFacts
+from experiments.cli import main
+from experiments.fidelity.calibrating import Effort, calibrate
+from experiments.fidelity.judging import METRICS, Beside, Case, iteration_errors, pairs
+from experiments.fidelity.report import text, write_report
+from experiments.fidelity.rig import OptRig, ProcessorTime
+from experiments.fidelity.running import Fidelity
+from experiments.scenario import Scenario
+from tests.calibrate.test_engine import Hands, MakeBelieve
+from traces import Trace
+
+MACHINE = Calibrated(
+    per_token=2e-4, weight_time=4e-3, sharpness=1.8, per_pair=2e-7, per_context_token=2e-6, per_decode=1e-4,
+    host_time=0.0, per_swapped_token=1e-5,
+)  # fmt: skip
+FACTS = ModelFacts("make-believe", 2, 64, 4, 4, 256, 1009, 500_000)
+LITTLE = Effort(crowds=(1, 4, 12), chunks=(32, 128), output=10, passes=1, requests=20, resamples=2)
+SCENARIO = Scenario(
+    trace={"source": "sharegpt", "max_prompt_tokens": 200},
+    policies=["vllm", "sarathi,chunk_size=64"],
+    cache={"kv_blocks": 600, "block_size": 4},
+)
+
+
+@dataclass
+class MakeBelieveRig:
+    """A machine whose time is known; it may turn slower, and its host may take time of its own."""
+
+    slower: float = 1.0
+    host: float = 0.0
+    facts: ModelFacts = FACTS
+    hands: Hands = field(default_factory=Hands)
+    latest: Any = None
+
+    def iteration_time(self, shape: Any) -> float:
+        return self.slower * MACHINE.iteration_time(shape)
+
+    per_swapped_token = MACHINE.per_swapped_token
+
+    def clock(self) -> WallClock:
+        """Of the engine: the latest device is driven by its loop, which takes time."""
+        self.latest.slow = self.host
+        return WallClock(self.hands.time, self.hands.sleep)
+
+    def session(self, prompts: Mapping[int, Sequence[int]]) -> Session:
+        self.latest = MakeBelieve(self.hands, 600, self)  # type: ignore[arg-type]
+        return Session(self.latest, prompts)
+
+    def seconds(self) -> float:
+        return self.hands.seconds
+
+
+def experiment(rig: Any, folder: Path, **options: Any) -> Fidelity:
+    out = Console(file=StringIO(), width=120)
+    options = {"seconds": 10.0, "max_output": 12, "effort": LITTLE} | options
+    return Fidelity(SCENARIO, rig, folder, out, **options)
+
+
+def said(fidelity: Fidelity) -> str:
+    assert isinstance(fidelity.out.file, StringIO)
+    return fidelity.out.file.getvalue()
+
+
+def test_a_machine_that_keeps_its_word_is_predicted(tmp_path: Path) -> None:
+    fidelity = experiment(MakeBelieveRig(), tmp_path)
+    cases = fidelity.run()
+    assert [(case.load, case.policy) for case in cases] == [
+        (load, policy) for load in (0.7, 1.05) for policy in ("vllm", "sarathi,chunk_size=64")
+    ]
+    for case in cases:
+        assert len(case.real) == 2
+        for line in case.lines():
+            assert line.spread == 0, "the same twice"
+            assert abs(line.error) < 0.02, line
+    assert {pair.verdict for pair in pairs(cases)} <= {"same", "not settled"}
+    assert all(abs(errors["bias"]) < 0.01 for errors in fidelity.open_loop.values())
+
+
+@pytest.mark.parametrize("slower", [1.1, 1 / 1.1])
+def test_a_bias_is_seen(slower: float, tmp_path: Path) -> None:
+    rig = MakeBelieveRig()
+    fidelity = experiment(rig, tmp_path, loads=(0.7,), rounds=1)
+    fidelity.run()
+    before = {case.policy: _tbt(case).error for case in fidelity.cases()}
+    rig.slower = slower
+    fidelity.more(3)
+    for case in fidelity.cases():
+        assert len(case.real) == 4
+        assert _tbt(case).error - before[case.policy] < -0.05 if slower > 1 else _tbt(case).error > 0.05
+        assert not _tbt(case).within or len(set(case.real[0])) > 1
+    rig.slower = 1.0
+
+
+def _tbt(case: Case) -> Beside:
+    return next(line for line in case.lines() if line.metric.key == "mean_tbt")
+
+
+def test_what_the_loop_takes_is_calibrated_too(tmp_path: Path) -> None:
+    trace = Trace.from_rows([(0.0, 20 + n, 5 + n % 7) for n in range(20)])
+    plain, loaded = (calibrate(MakeBelieveRig(host=host), trace, 600, 4, LITTLE) for host in (0.0, 2e-3))
+    assert plain.profile.cost_model.host_time == pytest.approx(0.0, abs=2e-4)
+    assert loaded.profile.cost_model.host_time == pytest.approx(plain.profile.cost_model.host_time + 2e-3, rel=1e-3)
+    fidelity = experiment(MakeBelieveRig(host=2e-3), tmp_path, loads=(0.7,), rounds=1)
+    for case in fidelity.run():
+        assert abs(_tbt(case).error) < 0.03
+
+
+def test_recalibrating_follows_a_machine_that_drifts(tmp_path: Path) -> None:
+    rig = MakeBelieveRig()
+    fidelity = experiment(rig, tmp_path, loads=(0.7,), rounds=1, recalibrate=True)
+    fidelity.run()
+    rig.slower = 1.5
+    fidelity.more(1)
+    assert len(fidelity.calibrations) == 2
+    for case in fidelity.cases():
+        first, second = (run["mean_tbt"] for run in case.real)
+        assert second > 1.2 * first
+        assert case.predicted[1]["mean_tbt"] == pytest.approx(second, rel=0.02)
+
+
+def test_files_and_tables(tmp_path: Path) -> None:
+    fidelity = experiment(MakeBelieveRig(), tmp_path, loads=(0.7,), rounds=2)
+    cases = fidelity.run()
+    told = write_report(fidelity, cases)
+    assert "the schedulers' order" in told
+    assert "load 0.7" in told
+    assert (tmp_path / "table.txt").read_text() == told == text(fidelity, cases)
+    numbers = json.loads((tmp_path / "fidelity.json").read_text())
+    assert numbers["cases"][0]["metrics"]["mean_tbt"]["error"] == pytest.approx(_tbt(cases[0]).error)
+    assert (tmp_path / "fidelity.png").stat().st_size > 10_000
+    for name in ("predicted-1", "real-1", "real-2"):
+        assert (tmp_path / "load-0.7" / "vllm" / name / "requests.parquet").exists()
+    assert "about 0 s left" in said(fidelity)
+
+
+def test_an_interrupt_leaves_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fidelity = experiment(MakeBelieveRig(), tmp_path, loads=(0.7,), rounds=2)
+    real, calls = fidelity._serve, []
+
+    def serve(place: Any) -> str:
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(place)
+        return real(place)
+
+    monkeypatch.setattr(fidelity, "_serve", serve)
+    with pytest.raises(KeyboardInterrupt):
+        fidelity.run()
+    assert [len(case.real) for case in fidelity.cases()] == [2, 1]
+    assert "3 real runs are finished" in said(fidelity)
+
+
+def summary(**values: float) -> dict[str, float]:
+    return {metric.key: values.get(metric.key, 1.0) for metric in METRICS}
+
+
+def test_who_is_ahead_is_settled_only_without_overlap() -> None:
+    def case(policy: str, predicted: float, *real: float) -> Case:
+        runs = tuple(summary(mean_jct=value) for value in real)
+        return Case(1.0, 1.0, policy, (summary(mean_jct=predicted),), runs, {})
+
+    def verdict(*cases: Case) -> str:
+        return next(pair.verdict for pair in pairs(cases) if pair.metric.key == "mean_jct")
+
+    assert verdict(case("a", 1.0, 2.0, 2.1), case("b", 1.5, 3.0, 3.1)) == "same"
+    assert verdict(case("a", 1.6, 2.0, 2.1), case("b", 1.5, 3.0, 3.1)) == "different"
+    assert verdict(case("a", 1.0, 2.0, 3.05), case("b", 1.5, 3.0, 3.1)) == "not settled"
+
+
+def test_errors_of_iterations() -> None:
+    found = iteration_errors(np.array([1.1, 2.0, 3.0]), np.array([1.0, 2.0, 4.0]))
+    assert found["median"] == pytest.approx(0.1)
+    assert found["bias"] == pytest.approx(6.1 / 7 - 1)
+
+
+def test_processor_time_waits_in_no_time() -> None:
+    own = ProcessorTime()
+    before = own.seconds()
+    own.wait(100.0)
+    assert 100.0 <= own.seconds() - before < 101.0
+
+
+def test_the_command_line_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    assert main(["fidelity", "--clock", "processor", "--device", "cuda"]) == 2
+    assert "--clock wall" in capsys.readouterr().err
+
+
+TOLERANCE = log(1.5)
+"""Of a machine that others use: processor time itself varies there by as much, with caches and cores shared."""
+MOST_ROUNDS = 5
+
+
+@pytest.mark.slow
+def test_a_real_engine_on_a_cpu(tmp_path: Path) -> None:
+    """Rounds are added until the median over all of them is near enough: noise averages out, a bias does not."""
+    pytest.importorskip("torch")
+    rig = OptRig.of("opt-tiny", blocks=600, block_size=4, positions=256, processor_time=True)
+    effort = Effort(crowds=(1, 4, 12), chunks=(64,), output=8, passes=2, requests=16, resamples=2)
+    fidelity = experiment(rig, tmp_path, seconds=1.0, rounds=1, recalibrate=True, effort=effort)
+    fidelity.run()
+    while max(found := misses(fidelity.cases())) > TOLERANCE and len(fidelity.calibrations) < MOST_ROUNDS:
+        fidelity.more(1)
+    assert max(found) < TOLERANCE, text(fidelity, fidelity.cases())
+    assert all(case.real[0]["finished"] > 0 and case.real[0]["unfinished"] == 0 for case in fidelity.cases())
+
+
+def misses(cases: Sequence[Case]) -> list[float]:
+    """Of mean TBT and JCT: the median over the rounds of the log of predicted over real, its size."""
+    return [
+        abs(median(log(ours[key] / theirs[key]) for ours, theirs in zip(case.predicted, case.real, strict=True)))
+        for case in cases
+        for key in ("mean_tbt", "mean_jct")
+    ]
