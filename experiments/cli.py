@@ -28,6 +28,7 @@ COMMANDS = {
     "fit": "fit a profile to measured iterations",
     "check-steps": "replay a real scheduler's recorded steps through our policy",
     "check-engine": "predict a run that was measured on a real engine",
+    "fidelity": "calibrate, simulate, serve on a real engine of our own, and compare",
 }
 
 EXAMPLES = """\
