@@ -124,7 +124,8 @@ class BoundPlanned(Clairvoyant):
 
     def schedule(self, server: Server) -> Batch:
         if server.waiting.size:
-            self.world(server)
+            if not self.awake:
+                self.world(server)
             self._let_go(server)
         return super().schedule(server)
 

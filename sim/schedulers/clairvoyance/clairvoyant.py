@@ -139,11 +139,12 @@ class Clairvoyant(Scheduler):
 
     def _look(self, server: Server) -> Batch:
         """A batch for those who run, and for others if there is room."""
+        batch = self._go_on(server, self._prompt_tokens(server)) if server.prefilling else None
+        if batch and not batch.tokens_left:
+            return batch
         line, plan = self.world(server)
         rows = self._hopeful(server, line, plan)
-        batch = self._go_on(server, self._prompt_tokens(server) if len(rows) or server.prefilling else 0)
-        if len(rows) and not batch.tokens_left:
-            return batch
+        batch = batch or self._go_on(server, self._prompt_tokens(server) if len(rows) else 0)
         if len(rows) and not batch.preempted:
             self._start(server, batch, line, plan, rows)
         memo = Memo(server.history.finished, len(self._newcomers), settled=not batch.prefills)
