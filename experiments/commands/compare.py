@@ -8,6 +8,7 @@ examples:
   slosim compare --rate 0.5,1 --sweep none -p vllm -p sarathi,chunk_size=256 --baseline vllm
   slosim compare --trace AzureLLMInferenceTrace_conv.csv --requests 2000 --profile opt-13b@a100-80gb
   slosim compare --rate 0.6 --sweep none --seeds 10       differences between policies with confidence intervals
+  slosim compare --profile mine.json --profile-draws 20   what the calibration leaves open
   slosim compare study.toml --set trace.requests=500      a scenario file; --set changes any of its settings
 
 Ctrl-C stops; the runs that are finished stay. A name with parameters is name,key=value,...; module:Class is a policy
@@ -39,6 +40,12 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--timeline", action="store_true", help="also write a timeline of each detailed run, for Perfetto"
     )
+    parser.add_argument(
+        "--profile-draws",
+        type=int,
+        metavar="N",
+        help="also on N fits that the profile's points allow as well (e.g. 20)",
+    )
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: all cores)")
 
 
@@ -47,11 +54,16 @@ def main(options: Namespace) -> int:
     from experiments.compare import DEFAULTS, Comparing
     from experiments.console import console
     from experiments.pool import cores
+    from experiments.profile_draws import check, compare_draws
 
     defaults = DEFAULTS if options.trace is None else {}
     if options.rate is not None:
         defaults = {**defaults, "sweep": []}
     scenario = scenario_from(options, defaults)
     jobs = options.jobs or int(os.environ.get("SLOSIM_JOBS", 0)) or cores()
+    if options.profile_draws is not None:
+        check(scenario, options.profile_draws)
     Comparing(scenario, options.output, console(), jobs, options.baseline, options.timeline).run()
+    if options.profile_draws is not None:
+        compare_draws(scenario, options.profile_draws, options.output, console(), jobs)
     return 0
