@@ -20,6 +20,7 @@ COMMANDS = {
     "search": "the order of requests that maximises goodput, by simulating many",
     "study": "a question about schedulers answered by a grid of runs",
     "sweep": "any settings varied, on many cores or a cluster; does only what is missing",
+    "capacity": "the highest rate at which a policy keeps a target, with an interval",
     "bound": "what no scheduler can exceed on a workload",
     "trace": "make, describe or convert a trace",
     "list": "what there is: policies, profiles, workloads, trace formats, predictors",

@@ -1,0 +1,67 @@
+"""Finds the highest rate at which each policy keeps a target, by bisection, with an interval over seeds.
+
+All rates and all policies see the same requests under one seed, only nearer to each other. Each run is kept in a file
+of its own, as `slosim sweep` does, so that the same command does only what is missing; a file with `grid` or `cases`
+gives a capacity for each of its settings (its rates are not used).
+
+examples:
+  slosim capacity -p vllm -p accelgen --target "slo_attainment_requests>=0.5"
+  slosim capacity study.toml --target "p99_ttft<=2" --target "p99_tbt<=0.2" --seeds 20
+  slosim capacity --target "mean_jct<=30" --requests 3000 --tolerance 0.005 --executor dask:tcp://head:8786
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from experiments.commands.options import add_machine, add_output, add_running, add_workload, overrides
+from experiments.commands.sweep import add_executor
+
+DEFAULT = {"trace": {"source": "paper_mix", "requests": 1000}}
+"""What is served unless told otherwise: the paper's mix."""
+SEEDS = 10
+"""Replications unless told otherwise."""
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("file", nargs="?", metavar="FILE.toml", type=Path, help="a scenario; with `grid` or `cases`")
+    parser.add_argument("-p", "--policy", action="append", metavar="SPEC", help="a policy; repeat for more")
+    parser.add_argument(
+        "--target",
+        action="append",
+        required=True,
+        metavar="METRIC>=VALUE",
+        help="what is to be kept, or METRIC<=VALUE, of the metrics of `slosim run`; repeat for more",
+    )
+    parser.add_argument("--tolerance", type=float, default=0.01, metavar="X", help="relative error (default 0.01)")
+    parser.add_argument("--start", type=float, default=1.0, metavar="R", help="where to begin, requests/s (default 1)")
+    parser.add_argument("--seeds", type=int, metavar="N", help=f"replications (default {SEEDS})")
+    add_workload(parser)
+    add_machine(parser)
+    add_running(parser)
+    add_output(parser, "results/capacity")
+    add_executor(parser)
+
+
+def main(options: Namespace) -> int:
+    """Searches."""
+    from experiments.console import console
+    from experiments.settings import put, read_toml
+    from experiments.sweeps.capacities import Capacities
+    from experiments.sweeps.capacity import Target
+    from experiments.sweeps.plan import points_of
+    from traces.errors import SlosimError
+
+    if not 0 < options.tolerance < 1 or not options.start > 0:
+        raise SlosimError("--tolerance is between 0 and 1, --start above 0")
+    targets = [Target.of_text(text) for text in options.target]
+    table = {"seeds": SEEDS, **(read_toml(options.file) if options.file else DEFAULT)}
+    for name, value in overrides(options):
+        put(table, name, value)
+    points, out = points_of(table | {"rates": [], "sweep": []}), console()
+    out.print(f"{len(points)} searches, by {options.executor}", markup=False)
+    asked = {**table, "targets": [str(target) for target in targets]}
+    settings = (options.executor, options.jobs, options.start, options.tolerance)
+    return 1 if Capacities(points, targets, options.output, out, asked, *settings).run() else 0
