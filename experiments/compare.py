@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.bound.standing import standing
+from experiments.causes.files import read_causes
+from experiments.causes.table import causes_table
 from experiments.console import Steps
 from experiments.files import write_json, write_text
 from experiments.grid import Cell, Outcome, Summary, cells, load_name, run_cell
@@ -19,6 +21,7 @@ from experiments.results import read
 from experiments.runs_table import write_runs
 from experiments.scenario import Scenario
 from experiments.table import Comparison
+from sim.attribution import roll_up
 
 DEFAULTS = {
     "trace": {"source": "paper_mix", "requests": 3000, "rate": 8.0},
@@ -116,11 +119,14 @@ class Comparing:
 
     def _show(self, rate: float | None) -> None:
         """The tables and pictures of one load."""
+        from experiments.causes.picture import draw_causes
+        from experiments.causes.words import why_late
         from experiments.pictures import draw
 
         summaries = self.at(rate)
         folder = self.folder / load_name(rate)
         results = {cell.title: read(cell.place) for cell in self._detailed(rate)}
+        causes = {cell.title: roll_up(results[cell.title], read_causes(cell.place)) for cell in self._detailed(rate)}
         table = Comparison.of({title: _mean(each) for title, each in summaries.items()}, self.baseline)
         groups = Comparison.of_groups(
             {title: result.by_application() for title, result in results.items()}, self.baseline
@@ -131,7 +137,13 @@ class Comparing:
         for shown in table.tables(self.out.width):
             self.out.print(shown)
         self.out.print()
-        text, markdown = table.text() + "\n" + groups.text(), table.markdown() + "\n" + groups.markdown()
+        for name, one in causes.items():
+            self.out.print(why_late(name, one), markup=False, highlight=False)
+        self.out.print()
+        parts = (table, groups, causes_table(causes, self.baseline))
+        text, markdown = (
+            "\n".join(part) for part in zip(*((one.text(), one.markdown()) for one in parts), strict=True)
+        )
         if self.scenario.seeds > 1:
             differences = paired_table(summaries, table.baseline)
             self.out.print(differences, markup=False)
@@ -139,6 +151,7 @@ class Comparing:
         write_text(folder / "table.txt", text)
         write_text(folder / "table.md", markdown)
         draw(results, folder)
+        draw_causes(causes, folder / "causes.png")
 
     def _detailed(self, rate: float | None) -> Iterator[Cell]:
         chosen = (cell for cell in self.finished if cell.rate == rate and cell.detailed)
@@ -162,8 +175,8 @@ class Comparing:
         self.out.print(f"Files are in {self.folder}", markup=False, style="bold")
         shown = [load_name(rate) for rate in self.scenario.rates or (self.scenario.trace.rate,)]
         places = {
-            f"{' and '.join(shown)}/": "table.txt, table.md; goodput.png, latency.png, utilization.png, attainment.png",
-            "  POLICY/": "requests.parquet, iterations.parquet, spans.parquet; summary.json; bench.json (as vLLM's)"
+            f"{' and '.join(shown)}/": "table.txt, table.md; causes, goodput, latency, utilization and attainment.png",
+            "  POLICY/": "requests, iterations, spans, events and causes.parquet; summary.json; bench.json (as vLLM's)"
             + ("; timeline.json.gz (open in ui.perfetto.dev)" if self.timeline else ""),
             "sweep.png": "metrics against the arrival rate" if (self.folder / "sweep.png").exists() else "",
             "runs.csv": "the metrics of all runs",

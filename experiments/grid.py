@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 from experiments.bench_json import bench_json
 from experiments.bound.course import Course
+from experiments.causes.files import write_causes
 from experiments.files import write_json
 from experiments.inputs import Inputs, build, run
 from experiments.provenance import made, provenance
 from experiments.results import save, summary_of
 from experiments.scenario import Scenario
 from experiments.timeline import write_timeline
+from sim.attribution import attribute
 from sim.result import RunResult
 
 Summary = dict[str, float]
@@ -92,6 +94,7 @@ def keep(result: RunResult, cell: Cell, place: Path) -> None:
         write_json(place, summary_of(result) | {"provenance": provenance(result, config)})
         return
     save(result, place, config)
+    write_causes(result, attribute(result, _inputs(cell.scenario).profile.cost_model), place, config)
     write_json(place / "bench.json", bench(result, cell))
     if cell.timeline:
         write_timeline(result, place / "timeline.json.gz")

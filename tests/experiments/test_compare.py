@@ -24,8 +24,9 @@ from experiments.replications import interval, paired, paired_table
 from experiments.results import read
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLES = {f"{name}.parquet" for name in ("requests", "iterations", "spans", "events")} | {"summary.json", "bench.json"}
-PICTURES = {"goodput.png", "latency.png", "utilization.png", "attainment.png", "table.txt", "table.md"}
+TABLES = {f"{name}.parquet" for name in ("requests", "iterations", "spans", "events", "causes")}
+FILES = TABLES | {"summary.json", "bench.json"}
+PICTURES = {"causes.png", "goodput.png", "latency.png", "utilization.png", "attainment.png", "table.txt", "table.md"}
 SMALL = ["compare", "--requests", "25", "-p", "vllm", "-p", "sarathi,chunk_size=256", "--jobs", "1"]
 
 
@@ -37,7 +38,7 @@ def test_a_comparison_shows_tables_and_leaves_files(tmp_path: Path, capsys: pyte
     assert "times better than sarathi,chunk_size=256" in told
     assert f"Files are in {tmp_path}" in told
     shown = tmp_path / "rate-0.5"
-    assert {path.name for path in (shown / "vllm").iterdir()} == TABLES
+    assert {path.name for path in (shown / "vllm").iterdir()} == FILES
     assert {path.name for path in shown.iterdir()} == PICTURES | {"vllm", "sarathi_chunk_size=256"}
     assert {path.name for path in tmp_path.iterdir()} == {"rate-0.5", "runs", "runs.csv", "scenario.json", "sweep.png"}
     assert len(list((tmp_path / "runs").iterdir())) == 4

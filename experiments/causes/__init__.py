@@ -1,0 +1,1 @@
+"""Why requests were late (`sim.attribution`), in every comparison: files, a table, a picture, sentences."""

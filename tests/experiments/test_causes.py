@@ -1,0 +1,124 @@
+"""Why requests were late, in every comparison: files, table, picture and sentences hold the roll-up's numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from experiments.causes import picture
+from experiments.causes.files import read_causes, write_causes
+from experiments.causes.picture import COLOURS, draw_causes
+from experiments.causes.table import causes_table
+from experiments.causes.words import differences, why_late
+from experiments.results import footer
+from sim.attribution import EXCESSES, Attribution, Missed, RollUp, attribute, roll_up
+from sim.result import RunResult
+from sim.simulation import simulate
+from tests.sim.stories import MODEL, little_trace
+from traces.errors import SlosimError
+
+
+def run(policy: str) -> tuple[RunResult, Attribution]:
+    result = simulate(little_trace(4, requests=60, spread=3.0), policy, MODEL, kv_blocks=8)
+    return result, attribute(result, MODEL)
+
+
+RUNS = {policy: run(policy) for policy in ("vllm", "sarathi,chunk_size=32")}
+ROLLED = {policy: roll_up(*one) for policy, one in RUNS.items()}
+NONE = dict.fromkeys(EXCESSES, 0.0)
+NOTHING = RollUp(*(Missed(0, 0, 0, 0, NONE, dict.fromkeys(EXCESSES, 0)),) * 3, NONE, NONE)
+
+
+def test_a_file_holds_every_request_s_causes_and_says_where_it_comes_from(tmp_path: Path) -> None:
+    result, causes = RUNS["vllm"]
+    path = write_causes(result, causes, tmp_path, {"policies": ["vllm"]})
+    again = read_causes(tmp_path)
+    for name, column in causes.columns().items():
+        np.testing.assert_array_equal(again.columns()[name], column)
+    assert footer(path)["run"]["config"] == {"policies": ["vllm"]}
+    with pytest.raises(SlosimError, match=r"causes\.parquet: cannot be read"):
+        read_causes(tmp_path / "nowhere")
+
+
+def test_the_table_has_the_numbers_of_the_roll_up() -> None:
+    shown = causes_table(ROLLED)
+    rows = {
+        (title, row.label): [cell.value for cell in row.cells]
+        for title, found in shown.sections.items()
+        for row in found
+    }
+    late = rows["Late first tokens", "came late"]
+    assert late == [str(one.ttft.late) for one in ROLLED.values()]
+    waited = [float(value) for value in rows["What a JCT is made of, s", "waiting for KV cache"]]
+    assert waited == pytest.approx([one.delay["kv_wait"] for one in ROLLED.values()], rel=0.01)
+    assert ("What a JCT is made of, s", "beyond the cost model") not in rows, "it did nothing"
+    assert "waiting for KV cache" in shown.markdown()
+
+
+def test_a_table_of_runs_without_slos_says_nothing() -> None:
+    assert causes_table({"vllm": NOTHING}).sections == {}
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    kept: list[Figure] = []
+    monkeypatch.setattr(picture, "write", lambda figure, path: kept.append(figure) or path)
+    return kept
+
+
+def test_bars_are_as_long_as_the_seconds(drawn: list[Figure]) -> None:
+    draw_causes(ROLLED, Path("unwritten"))
+    panels = {axes.get_title(loc="left"): axes for axes in drawn[0].axes}
+    assert list(panels) == [
+        "First tokens: over their SLO", "Later tokens: over their SLO", "Jobs: over their SLO",
+        "Mean JCT: alone, and delays",
+    ]  # fmt: skip
+    for title, total in (
+        ("First tokens: over their SLO", [one.ttft.total / one.ttft.asked for one in ROLLED.values()]),
+        ("Mean JCT: alone, and delays", [sum(one.delay.values()) for one in ROLLED.values()]),
+    ):
+        width = [0.0, 0.0]
+        for patch in panels[title].patches:
+            width[1 - round(patch.get_y() + 0.3)] += patch.get_width()
+        assert width == pytest.approx(total)
+    assert list(COLOURS) == list(EXCESSES)
+    assert len(set(COLOURS.values())) == len(EXCESSES)
+
+
+def test_a_picture_of_nothing_says_so(tmp_path: Path) -> None:
+    assert draw_causes({"vllm": NOTHING}, tmp_path / "causes.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_sentences_are_made_of_the_roll_up() -> None:
+    one = ROLLED["vllm"]
+    told = why_late("vllm", one)
+    assert told.startswith(f"vllm: {one.ttft.late} of {one.ttft.asked} first tokens late")
+    largest = max(one.ttft.excess, key=lambda cause: one.ttft.excess[cause])
+    assert f": {100 * one.ttft.excess[largest] / one.ttft.total:.0f} % " in told
+    assert why_late("x", NOTHING) == "x: no late jobs"
+
+
+def test_differences_are_those_of_the_mean_jct() -> None:
+    (told,) = differences(ROLLED, "vllm")
+    change = sum(ROLLED["sarathi,chunk_size=32"].delay.values()) - sum(ROLLED["vllm"].delay.values())
+    assert told.startswith("sarathi,chunk_size=32's mean JCT is ")
+    assert (" longer than vllm's: " if change > 0 else " shorter than vllm's: ") in told
+    assert not list(differences({"a": ROLLED["vllm"], "b": ROLLED["vllm"]}, "a"))
+
+
+def test_a_roll_up_is_of_the_measured_requests_only() -> None:
+    result, causes = RUNS["vllm"]
+    later = RunResult(
+        result.requests, result.iterations, result.spans, result.capacity, result.applications, result.rejections,
+        {**result.about, "warmup": 0.5}, result.events,
+    )  # fmt: skip
+    part = roll_up(later, causes)
+    assert isinstance(part, RollUp)
+    assert (
+        part.ttft.asked
+        == int((later.measured & np.isfinite(result.requests["slo_ttft"])).sum())
+        < ROLLED["vllm"].ttft.asked
+    )
