@@ -7,7 +7,7 @@ JOBS = SMALL._replace(
     name="12GB, jobs",
     what="BookCorpus has completion SLOs",
     overrides={"slos": {"per_application": {"bookcorpus": {"rule": "jct", "jct_scale": 3.0}}}},
-    rates=(0.6, 2),
+    rates=(0.6, 0.8),
 )
 STUDY = Study(
     "completion",
