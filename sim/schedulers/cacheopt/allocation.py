@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from sim.batch import Batch
@@ -142,18 +143,25 @@ class Allocation(Rationing):
         batch, bound, policy = self.batch, self.bound, self.policy
         chosen: list[Chosen] = []
         left = batch.blocks_left - bound.needs.kept
-        passing = bound.turns.may_pass()
+        passing, pliable = bound.turns.may_pass(), bound.deadlines.pliable
+        largest = self.hosts.largest if policy.embedding else -inf
+        if policy.late and self.server.running_count and not pliable:
+            least, room = bound.needs.smallest(bound.deadlines)
+            if least > left and room > largest:
+                return chosen, left  # none of them can start
         for number, request in enumerate(bound.deadlines.near()):
             if self.places <= len(chosen) or number >= policy.candidates:
                 self.unsure = self.unsure or not policy.late  # else the same come first the next time
                 break
+            _, least, room = bound.needs.of(request)
+            alone = not (self.server.running_count or batch.admitted or chosen)
+            if least > left and room > largest and not (pliable or alone):
+                continue
             tokens = self._tokens(request)
             if tokens <= 0 or self._lodge(request) or not (passing or request is bound.turns.first()):
                 continue
-            least = bound.needs.of(request).least
-            if least > left and bound.deadlines.pliable:
+            if least > left and pliable:
                 left += self.force(least + self.aside - left)
-            alone = not (self.server.running_count or batch.admitted or chosen)
             if self.fits(least, left) or (alone and least <= batch.blocks_left):
                 chosen.append(Chosen(request, tokens, least))
                 left -= least

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from math import inf
 from typing import TYPE_CHECKING
@@ -23,6 +23,8 @@ class Deadlines:
         self.server = server
         self._line: list[tuple[float, int, Request]] = []
         self._at: dict[Request, float] = {}
+        self.version = 0
+        """Changes whenever the first ``candidates`` do."""
         self._loosest: tuple[int, float] = (-1, inf)
 
     @property
@@ -57,12 +59,20 @@ class Deadlines:
         """It begins to wait; its deadline stands until it does not any more."""
         if (at := deadline(request)) < inf:
             self._at[request] = at
-            insort(self._line, (at, request.id, request))
+            place = bisect_left(self._line, (at, request.id))
+            self._line.insert(place, (at, request.id, request))
+            self.version += place < self.policy.candidates
 
     def remove(self, request: Request) -> None:
         """It waits no more."""
         if (at := self._at.pop(request, None)) is not None:
-            del self._line[bisect_left(self._line, (at, request.id))]
+            place = bisect_left(self._line, (at, request.id))
+            del self._line[place]
+            self.version += place < self.policy.candidates
+
+    def first(self) -> list[Request]:
+        """The first ``candidates``, critical or not."""
+        return [request for _, _, request in self._line[: self.policy.candidates]]
 
     def of(self, request: Request) -> float:
         """Seconds; infinity without an SLO."""

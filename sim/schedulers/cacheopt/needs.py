@@ -14,6 +14,7 @@ from sim.schedulers.cacheopt.lengths import Lengths
 from sim.server import Server
 
 if TYPE_CHECKING:
+    from sim.schedulers.cacheopt.deadlines import Deadlines
     from sim.schedulers.cacheopt.policy import CacheOpt
 
 
@@ -45,6 +46,7 @@ class Needs:
         self.lengths = lengths
         self._needs: dict[Request, Need] = {}
         self._front: tuple[int, Front] = (-1, Front(0, []))
+        self._smallest = (-1, 0, 0)
 
     @cached_property
     def kept(self) -> int:
@@ -87,6 +89,14 @@ class Needs:
         output = left if left > 0 else self.chunk
         blocks, least = -(-(known + output) // size), -(-(known + min(output, self.chunk)) // size)
         return Need(blocks, least, room_needed(blocks, size, output, self.policy.buffer))
+
+    def smallest(self, deadlines: Deadlines) -> tuple[int, int]:
+        """The fewest blocks and the least room that any of the first by deadline asks for."""
+        if self._smallest[0] != deadlines.version:
+            needs = [self.of(request) for request in deadlines.first()]
+            blocks = min((need.least for need in needs), default=0)
+            self._smallest = deadlines.version, blocks, min((need.room for need in needs), default=0)
+        return self._smallest[1:]
 
     def front(self) -> Front:
         """Kept until somebody leaves the line; arrivals join at its end."""
