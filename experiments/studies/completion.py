@@ -26,5 +26,6 @@ STUDY = Study(
     ),
     what_moves,
     (JOBS,),
+    requests=200,
     metrics=("goodput", "request_goodput", "slo_attainment_tokens", "slo_attainment_jct", "mean_jct"),
 )
