@@ -11,7 +11,7 @@ import numpy as np
 
 from calibrate.points import read_points
 from costmodel.facts import GPUS, MODELS, GPUFacts, ModelFacts
-from costmodel.fitting import DEFAULT, Errors, bootstrap, cross_validate, draw, errors, fit
+from costmodel.fitting import DEFAULT, Errors, cross_validate, draw, errors, fit, intervals, refits
 from costmodel.model import Calibrated
 from costmodel.points import Points
 from costmodel.profile import Profile
@@ -34,6 +34,8 @@ class FitReport:
     held_out: str
     draws: int = 1
     """How many fits to so many points the parameters are the mean of."""
+    refits: Sequence[Calibrated] = ()
+    """Fits to the points drawn again: what the intervals come from, and what a comparison can be run over."""
 
     def lines(self) -> list[str]:
         """The report as text: a line per parameter, then a line per kind."""
@@ -61,9 +63,15 @@ class FitReport:
         gpu: GPUFacts | None = None,
         tensor_parallel: int = 1,
         paper: Mapping[str, float] | None = None,
+        keep_draws: bool = False,
         **constants: float,
     ) -> Profile:
-        """A profile of the fitted model; `constants` (`host_time`, `per_swapped_token`) are set rather than fitted."""
+        """A profile of the fitted model; `constants` (`host_time`, `per_swapped_token`) are set rather than fitted.
+
+        With `keep_draws` its provenance holds all refits as `draws`: the names of the fitted parameters and a list of
+        values for each refit. The constants are not drawn; the refits scatter a little less than the intervals say,
+        which are widened for the degrees of freedom that a fit uses.
+        """
         rounded = {parameter: _rounded(getattr(self.cost_model, parameter)) for parameter in self.intervals}
         told = {
             **provenance,
@@ -72,8 +80,15 @@ class FitReport:
             "held_out_errors": {kind: as_json(error) for kind, error in self.errors.items()},
             "intervals_95": {parameter: [_rounded(end) for end in ends] for parameter, ends in self.intervals.items()},
         }
+        if keep_draws:
+            told["draws"] = self._draws()
         cost_model = Calibrated(**rounded | {constant: _rounded(value) for constant, value in constants.items()})
         return Profile(name, cost_model, model, gpu, tensor_parallel, told, dict(paper or {}))
+
+    def _draws(self) -> dict[str, Any]:
+        names = list(self.intervals)
+        values = [[_rounded(getattr(refit, name)) for name in names] for refit in self.refits]
+        return {"parameters": names, "values": values}
 
 
 def fit_points(
@@ -103,8 +118,9 @@ def fit_points(
         rest = np.setdiff1d(np.arange(len(points)), np.concatenate(chosen))
         fitted, found = points.take(chosen[0]), errors(cost_model, test or points.take(rest))
         held_out = "the test points" if test else f"the points outside {draws} random sets of {count}"
-    intervals = bootstrap(fitted, cost_model, terms, resamples, seed)
-    return FitReport(cost_model, found, intervals, len(fitted), held_out, draws if count else 1)
+    drawn = refits(fitted, cost_model, terms, resamples, seed)
+    reach = intervals(fitted, cost_model, drawn, terms)
+    return FitReport(cost_model, found, reach, len(fitted), held_out, draws if count else 1, drawn)
 
 
 def fit_file(
@@ -138,7 +154,13 @@ def fit_file(
     if host_time:
         told["host_time"] = {"seconds": host_time, "evidence": "set by hand"}
     profile = report.profile(
-        name or Path(path).stem, told, model=facts, gpu=hardware, tensor_parallel=tensor_parallel, host_time=host_time
+        name or Path(path).stem,
+        told,
+        model=facts,
+        gpu=hardware,
+        tensor_parallel=tensor_parallel,
+        keep_draws=True,
+        host_time=host_time,
     )
     return report, profile
 

@@ -94,26 +94,40 @@ def fit(points: Points, terms: Sequence[str] = DEFAULT, start: Calibrated | None
     return _model(names, min(searches, key=lambda search: float(search.cost)).x * scale)
 
 
-def bootstrap(
+def refits(
     points: Points, model: Calibrated, terms: Sequence[str] = DEFAULT, times: int = 100, seed: int = 0
+) -> list[Calibrated]:
+    """Fits to points drawn again with replacement within each kind, each begun at the fitted model."""
+    generator, kinds = np.random.default_rng([seed, 1]), points.kinds
+    groups = [np.flatnonzero(kinds == index) for index in np.unique(kinds)]
+    draws = (np.concatenate([generator.choice(group, group.size) for group in groups]) for _ in range(times))
+    return [fit(points.take(drawn), terms, model) for drawn in draws]
+
+
+def intervals(
+    points: Points, model: Calibrated, drawn: Sequence[Calibrated], terms: Sequence[str] = DEFAULT
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the fitted parameters, from refits of points drawn again with replacement within each kind.
+    """95 % intervals of the fitted parameters, from refits of the points.
 
     Each is the fitted value plus and minus Student's t times the refits' standard deviation, which is widened for the
     degrees of freedom that the fit itself uses: plain percentiles of so few refits cover too little.
     """
     from scipy.stats import t
 
-    generator, kinds, names = np.random.default_rng([seed, 1]), points.kinds, _told(points, terms)
-    groups = [np.flatnonzero(kinds == index) for index in np.unique(kinds)]
-    draws = (np.concatenate([generator.choice(group, group.size) for group in groups]) for _ in range(times))
-    refits = np.array([_vector(names, fit(points.take(drawn), terms, model)) for drawn in draws])
-    free = len(points) - len(names)
-    reach = t.ppf(0.975, free) * np.sqrt(len(points) / free) * refits.std(axis=0, ddof=1)
+    names = _told(points, terms)
+    values, free = np.array([_vector(names, refit) for refit in drawn]), len(points) - len(names)
+    reach = t.ppf(0.975, free) * np.sqrt(len(points) / free) * values.std(axis=0, ddof=1)
     return {
         name: (max(value - width, LIMITS.get(name, (0.0,))[0]), value + width)
         for name, value, width in zip(names, _vector(names, model).tolist(), reach.tolist(), strict=True)
     }
+
+
+def bootstrap(
+    points: Points, model: Calibrated, terms: Sequence[str] = DEFAULT, times: int = 100, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the fitted parameters: `intervals` of so many `refits`."""
+    return intervals(points, model, refits(points, model, terms, times, seed), terms)
 
 
 def cross_validate(points: Points, terms: Sequence[str] = DEFAULT, folds: int = 5, seed: int = 0) -> dict[str, Errors]:

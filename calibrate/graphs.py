@@ -1,0 +1,125 @@
+"""Decodes as recorded launches: a whole forward is started at once instead of kernel by kernel (CUDA graphs)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from calibrate.cache import KvCache
+from calibrate.model import Decoder
+from calibrate.plan import Entry, Plan, plan
+
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256)
+"""Numbers of decodes that a forward is recorded for; a batch is padded up to the next."""
+SCRATCH = -1_000_000
+"""The sequence whose one block the padding writes to."""
+
+Work = Callable[[], Tensor]
+Capture = Callable[[Work], Work]
+"""Records some work on tensors that stay where they are, and gives back what repeats it on their new numbers."""
+
+
+@dataclass(eq=False)
+class Recorded:
+    """A runner that records forwards of decodes, one for each size, when one is first needed, and repeats them.
+
+    Everything else, and more decodes than the largest size, is started kernel by kernel.
+    """
+
+    decoder: Decoder
+    cache: KvCache
+    capture: Capture
+    _plans: dict[int, Plan] = field(default_factory=dict, init=False)
+    _repeats: dict[int, Work] = field(default_factory=dict, init=False)
+
+    def path(self, planned: Plan) -> str:
+        """See `calibrate.measure.Runner`."""
+        return "recorded" if self._size(planned) else "eager"
+
+    def __call__(self, planned: Plan) -> Tensor:
+        """See `calibrate.measure.Runner`."""
+        size, number = self._size(planned), len(planned.tokens)
+        if not size:
+            return self.decoder.scores(planned).argmax(-1)
+        if size not in self._plans:
+            self._plans[size] = self._blank(size)
+        fixed = self._plans[size]
+        self._fill(fixed, planned, number)
+        if size not in self._repeats:
+            self._repeats[size] = self.capture(lambda: self.decoder.scores(fixed).argmax(-1))
+        return self._repeats[size]()[:number]
+
+    def _size(self, planned: Plan) -> int:
+        """The recorded size that a plan is padded to; nought if it is not of decodes only, or of too many."""
+        if planned.chunks or planned.cache is not self.cache:
+            return 0
+        return next((size for size in SIZES if size >= len(planned.tokens)), 0)
+
+    def _blank(self, size: int) -> Plan:
+        """A plan of that size whose tensors stay, all of padding."""
+        self.cache.reserve(SCRATCH, 1)
+        width = -(-self.decoder.config.positions // self.cache.block_size)
+        block = self.cache.tables[SCRATCH][0]
+
+        def full(value: int, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
+            return torch.full(shape, value, dtype=dtype, device=self.cache.numbers.device)
+
+        return Plan(
+            full(0, size),
+            full(0, size),
+            full(block * self.cache.block_size, size),
+            torch.arange(size, device=self.cache.numbers.device),
+            full(1, size, dtype=torch.int32),
+            full(block, size, width, dtype=torch.int32),
+            (),
+            (),
+            width * self.cache.block_size,
+            self.cache,
+        )
+
+    def _fill(self, fixed: Plan, planned: Plan, number: int) -> None:
+        block = self.cache.tables[SCRATCH][0]
+        rest = {"tokens": 0, "positions": 0, "rows": block * self.cache.block_size, "lengths": 1}
+        for name, padding in rest.items():
+            tensor = getattr(fixed, name)
+            tensor[:number].copy_(getattr(planned, name))
+            tensor[number:].fill_(padding)
+        fixed.tables[:number, : planned.tables.shape[1]].copy_(planned.tables)
+        fixed.tables[number:, 0].fill_(block)
+
+
+def cuda_graph(work: Work) -> Work:
+    """Records CUDA kernels: once run on a side stream, so that everything is loaded, then captured."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        work()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        answer = work()
+
+    def repeat() -> Tensor:
+        graph.replay()
+        return answer
+
+    return repeat
+
+
+def recorded(decoder: Decoder, cache: KvCache) -> Recorded | None:
+    """A runner for a CUDA device; None if its attention cannot be recorded, or gives other tokens than eagerly."""
+    if not getattr(decoder.attention, "recordable", False):
+        return None
+    runner = Recorded(decoder, cache, cuda_graph)
+    planned = plan([Entry(number, [number + 1], 40 + number) for number in range(3)], cache, decoder.config.positions)
+    try:
+        same = bool((runner(planned) == decoder.scores(planned).argmax(-1)).all())
+    except RuntimeError:
+        return None  # something in the forward cannot be captured
+    finally:
+        for number in (2, 1, 0):
+            cache.free(number)
+    return runner if same else None

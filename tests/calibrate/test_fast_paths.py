@@ -1,0 +1,133 @@
+"""What a GPU runs, as far as a CPU can check it: the Triton kernel interpreted, recorded launches repeated."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from calibrate.attention import PlainAttention  # noqa: E402
+from calibrate.backend import agrees, attention_for, runner_for  # noqa: E402
+from calibrate.graphs import Recorded  # noqa: E402
+from calibrate.measure import Eager  # noqa: E402
+from calibrate.model import Config, Decoder, Entry  # noqa: E402
+from calibrate.plan import Plan, plan  # noqa: E402
+
+torch.set_num_threads(1)  # numbers this small are not worth a second one
+SHAPE = Config("small", 2, 32, 4, 48, vocabulary=64, positions=160)
+
+KERNEL = """
+import torch
+from calibrate.attention import PlainAttention
+from calibrate.backend import agrees
+from calibrate.opt import Config
+from calibrate.triton_decode import split_decode
+
+class Split(PlainAttention):
+    def __call__(self, layer, queries, plan):
+        result, decodes = super().__call__(layer, queries, plan), len(plan.lengths)
+        if decodes:
+            result[:decodes] = split_decode(queries[:decodes], *plan.numbers[layer].unbind(0), plan)
+        return result
+
+for heads, hidden in ((4, 128), (2, 160)):
+    assert agrees(Split(), Config("small", 1, hidden, heads, 64, vocabulary=64), "cpu", torch.float32, 16)
+    Split.__call__, right = (lambda *given: 1.2 * right(*given)), Split.__call__
+    assert not agrees(Split(), Config("small", 1, hidden, heads, 64, vocabulary=64), "cpu", torch.float32, 16)
+    Split.__call__ = right
+print("right")
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_the_kernel_for_decodes_agrees_with_plain_attention(root: Path) -> None:
+    """Interpreted, on a cache whose blocks lie out of order, for heads that are a power of two in size and not."""
+    settings = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", KERNEL], capture_output=True, text=True, cwd=root, env=settings, timeout=120
+    )
+    assert done.stdout.split() == ["right"], done.stderr
+
+
+class TensorAttention:
+    """Decodes by a plan's tensors alone, as a recorded launch must: what the host knows is long out of date."""
+
+    name = "tensors alone"
+
+    def __call__(self, layer: int, queries: Any, planned: Plan) -> Any:
+        if planned.chunks:
+            return PlainAttention()(layer, queries, planned)
+        keys, values = planned.numbers[layer].unbind(0)
+        size, found = planned.cache.block_size, []
+        for query, length, table in zip(queries, planned.lengths.tolist(), planned.tables.tolist(), strict=True):
+            rows = [table[place // size] * size + place % size for place in range(length)]
+            score = torch.einsum("hd,khd->hk", query, keys[rows]) * query.shape[-1] ** -0.5
+            found.append(torch.einsum("hk,khd->hd", score.softmax(-1), values[rows]))
+        return torch.stack(found)
+
+
+def repeating(work: Callable[[], Any]) -> Callable[[], Any]:
+    """In place of a CUDA graph: the same work on the same tensors."""
+    work()
+    return work
+
+
+def test_an_attention_that_is_wrong_is_not_chosen() -> None:
+    class Off(PlainAttention):
+        def __call__(self, layer: int, queries: Any, planned: Plan) -> Any:
+            result = super().__call__(layer, queries, planned)
+            result[: len(planned.lengths)] *= 1.2
+            return result
+
+    class Broken(PlainAttention):
+        def __call__(self, layer: int, queries: Any, planned: Plan) -> Any:
+            raise RuntimeError("no kernel")
+
+    assert agrees(PlainAttention(), SHAPE, "cpu", torch.float32, 16)
+    assert agrees(TensorAttention(), replace(SHAPE, shards=2), "cpu", torch.float32, 16)
+    assert not agrees(Off(), SHAPE, "cpu", torch.float32, 16)
+    assert not agrees(Broken(), SHAPE, "cpu", torch.float32, 16)
+    assert isinstance(attention_for(SHAPE, "cpu", torch.float32, 16), PlainAttention)
+
+
+def test_recorded_forwards_give_the_eager_tokens_whatever_came_before() -> None:
+    decoder = replace(Decoder.random(SHAPE), attention=TensorAttention())
+    cache = decoder.cache(60, 8)
+    runner = Recorded(decoder, cache, repeating)
+    lengths = {1: 100, 2: 5, 3: 33, 4: 8, 5: 16, 6: 64}
+    for sequence, length in lengths.items():
+        decoder.forward([Entry(sequence, [(7 * sequence + place) % 64 for place in range(length)], 0)], cache)
+    rows = {sequence: cache.rows(sequence, 0, length) for sequence, length in lengths.items()}
+    before = cache.numbers.clone()
+    for batch in ([1, 2, 3], [6], [4, 5, 6, 1, 2], [2], [3, 1, 6, 5], [2, 4, 5]):
+        entries = [Entry(sequence, [sequence + 3], lengths[sequence]) for sequence in batch]
+        planned = plan(entries, cache, decoder.config.positions)
+        assert runner.path(planned) == "recorded"
+        found = runner(planned).tolist()
+        assert found == decoder.scores(planned).argmax(-1).tolist(), batch
+        for held in rows.values():
+            assert torch.equal(cache.numbers[:, :, held], before[:, :, held]), (
+                "padding must not write to anyone's cache"
+            )
+
+
+def test_what_cannot_be_recorded_is_started_eagerly() -> None:
+    decoder = Decoder.random(SHAPE)
+    cache = decoder.cache(400, 1)
+    runner = Recorded(decoder, cache, repeating)
+    chunk = plan([Entry(0, [1, 2, 3], 0)], cache, 160)
+    many = plan([Entry(sequence, [1], 0) for sequence in range(1, 301)], cache, 160)
+    other = plan([Entry(0, [1], 0)], decoder.cache(3, 1), 160)
+    for planned in (chunk, many, other):
+        assert runner.path(planned) == "eager"
+        assert runner(planned).tolist() == decoder.scores(planned).argmax(-1).tolist()
+    assert isinstance(runner_for(decoder, cache), Eager)
