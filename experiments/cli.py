@@ -26,6 +26,7 @@ COMMANDS = {
     "list": "what there is: policies, profiles, workloads, trace formats, predictors",
     "profile": "what is known of a model on its GPUs",
     "check": "whether a policy of your own keeps the rules",
+    "calibrate": "measure an OPT model on this machine's GPU or CPU: profile and report",
     "fit": "fit a profile to measured iterations",
     "check-steps": "replay a real scheduler's recorded steps through our policy",
     "check-engine": "predict a run that was measured on a real engine",
