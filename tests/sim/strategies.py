@@ -53,6 +53,8 @@ POLICIES = st.one_of(
             Agenda,
             st.permutations(range(10)).map(tuple),
             st.lists(st.tuples(st.integers(0, 12), st.sampled_from((0.1, 0.6, 9.0))), max_size=4).map(tuple),
+            st.just(()),
+            st.just(""),
         ),
     ),
     st.builds(Orca, st.integers(1, 20), st.sampled_from((None, 75)), st.sampled_from((1, 20, 60))),
