@@ -44,6 +44,9 @@ def configure(parser: ArgumentParser) -> None:
     group.add_argument("--block-size", type=int, metavar="N", help="tokens per block (default 16)")
     group.add_argument("--clock", choices=("processor", "wall"), help="time that this thread computes, or that passes "
                        "(default: processor on a cpu, wall on a GPU)")  # fmt: skip
+    group.add_argument(
+        "--profile", metavar="FILE", help="of this device, by slosim calibrate; else it is calibrated here"
+    )
     group.add_argument("--max-output", type=int, default=100, metavar="N", help="clips outputs (default 100 tokens)")
     group = parser.add_argument_group("experiment")
     group.add_argument("--loads", type=rates, default=[0.7, 1.05], metavar="L,...", help="default 0.7,1.05")
@@ -56,6 +59,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def main(options: Namespace) -> int:
     """Tries, shows, writes."""
+    from costmodel import profile
     from experiments.console import console
     from experiments.fidelity.report import write_report
     from experiments.fidelity.running import Fidelity
@@ -72,6 +76,7 @@ def main(options: Namespace) -> int:
         options.rounds,
         options.recalibrate,
         options.max_output,
+        given=None if options.profile is None else profile(options.profile),
     )
     try:
         fidelity.run()

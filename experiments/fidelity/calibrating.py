@@ -59,9 +59,9 @@ class Calibration:
     """Of the engine: `bare` and what the loop adds."""
     bare: Profile
     """Of steps on the device, as fitted."""
-    points: Points
-    report: FitReport
-    drift: float
+    report: FitReport | None = None
+    """None of a profile that was given."""
+    drift: float = float("nan")
     """The slowest pass over the quickest, less one."""
 
 
@@ -83,7 +83,13 @@ def calibrate(rig: Rig, requests: Trace, kv_blocks: int, block_size: int, effort
     swap = swap_time(rig, kv_blocks * block_size)
     profile = report.profile(rig.facts.name, told, model=rig.facts, keep_draws=True, per_swapped_token=swap)
     served = loop(rig, requests, profile, kv_blocks, block_size)
-    return Calibration(with_host_time(profile, served), profile, points, report, drift)
+    return Calibration(with_host_time(profile, served), profile, report, drift)
+
+
+def adopt(rig: Rig, requests: Trace, profile: Profile, kv_blocks: int, block_size: int) -> Calibration:
+    """Takes a profile that was measured before, such as by `slosim calibrate`, and adds only what the loop costs."""
+    served = loop(rig, requests, profile, kv_blocks, block_size)
+    return Calibration(with_host_time(profile, served), profile)
 
 
 def measured_steps(

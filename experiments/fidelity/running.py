@@ -13,11 +13,11 @@ from rich.console import Console
 
 from calibrate.engine import record, serve
 from calibrate.session import random_prompts, replay
+from costmodel import Profile
 from experiments.console import Steps
-from experiments.fidelity.calibrating import Calibration, Effort, calibrate, shapes_of
+from experiments.fidelity.calibrating import Calibration, Effort, adopt, calibrate, shapes_of
 from experiments.fidelity.judging import Case, Summary, iteration_errors, request_errors
 from experiments.fidelity.rig import Rig
-from experiments.files import write_text
 from experiments.grid import slug
 from experiments.inputs import the_trace, with_objectives
 from experiments.named import check_policy, predictor
@@ -66,6 +66,8 @@ class Fidelity:
     recalibrate: bool = False
     max_output: int | None = None
     effort: Effort = field(default_factory=Effort)
+    given: Profile | None = None
+    """A profile of the device that was measured before; only the loop's time is added to it."""
     calibrations: list[Calibration] = field(default_factory=list)
     open_loop: dict[str, dict[str, float]] = field(default_factory=dict)
     predicted: dict[Place, list[RunResult]] = field(default_factory=dict)
@@ -114,21 +116,18 @@ class Fidelity:
     def _calibrate(self) -> None:
         began = perf_counter()
         requests = self._requests(self.effort.requests, 1.0, CALIBRATION_SEED)
-        found = calibrate(self.rig, requests, self._kv_blocks, self._block_size, self.effort)
+        size = (self._kv_blocks, self._block_size)
+        if self.given:
+            found = adopt(self.rig, requests, self.given, *size)
+        else:
+            found = calibrate(self.rig, requests, *size, self.effort)
         self.calibrations.append(found)
         number = len(self.calibrations)
-        if number == 1:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self.folder / "fit.txt", "\n".join(found.report.lines()) + "\n")
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"profile{'' if number == 1 else f'-{number}'}.json"
         found.profile.save(path)
         self.scenario = self.scenario.model_copy(update={"profile": str(path)})
-        error = found.report.errors["all"]
-        self.out.print(
-            f"calibrated on {len(found.points)} iterations in {perf_counter() - began:.0f} s: held-out error median "
-            f"{error.median:.1%}, p95 {error.p95:.1%}; passes differ by {found.drift:.1%}",
-            markup=False,
-        )
+        self.out.print(f"{_fitted(found)} ({perf_counter() - began:.0f} s)", markup=False)
 
     def _places(self) -> Iterator[Place]:
         """Every scheduler at every load; load 1 is what the first one is predicted to make of a burst."""
@@ -205,6 +204,17 @@ class Fidelity:
     def _keep(self, result: RunResult, place: Place, name: str) -> None:
         where = self.folder / f"load-{place.load:g}" / slug(place.policy) / name
         save(result, where, self.scenario.model_dump(mode="json") | {"policies": [place.policy]})
+
+
+def _fitted(found: Calibration) -> str:
+    """A calibration in a line."""
+    extra = found.profile.provenance["host_time"]["seconds"]
+    loop = f"the engine's loop adds {1e3 * extra:.2f} ms to an iteration"
+    if not found.report:
+        return f"profile {found.bare.name}: {loop}"
+    error = found.report.errors["all"]
+    told = f"calibrated on {found.report.points} iterations: held-out error median {error.median:.1%}"
+    return f"{told}, p95 {error.p95:.1%}; passes differ by {found.drift:.1%}; {loop}"
 
 
 def summaries(results: list[RunResult]) -> tuple[Summary, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from math import log
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from calibrate.engine import WallClock
 from calibrate.session import Session
-from costmodel import Calibrated, ModelFacts
+from costmodel import Calibrated, ModelFacts, Profile
 from experiments.cli import main
 from experiments.fidelity.calibrating import Effort, calibrate
 from experiments.fidelity.judging import METRICS, Beside, Case, iteration_errors, pairs
@@ -135,6 +135,18 @@ def test_recalibrating_follows_a_machine_that_drifts(tmp_path: Path) -> None:
         first, second = (run["mean_tbt"] for run in case.real)
         assert second > 1.2 * first
         assert case.predicted[1]["mean_tbt"] == pytest.approx(second, rel=0.02)
+
+
+def test_a_profile_that_was_measured_before_gets_only_the_loop(tmp_path: Path) -> None:
+    told = {"measured_on": "-", "what": "-", "by": "-", "licence": "-", "prior": False}
+    fidelity = experiment(
+        MakeBelieveRig(host=2e-3), tmp_path, loads=(0.7,), rounds=1, given=Profile("known", MACHINE, provenance=told)
+    )
+    for case in fidelity.run():
+        assert abs(_tbt(case).error) < 1e-6
+    assert fidelity.profile.cost_model == replace(MACHINE, host_time=pytest.approx(2e-3))
+    assert all(abs(errors["bias"]) < 1e-6 for errors in fidelity.open_loop.values())
+    assert "the engine's loop adds 2.00 ms" in said(fidelity)
 
 
 def test_files_and_tables(tmp_path: Path) -> None:
