@@ -17,6 +17,7 @@ from typing import NoReturn
 COMMANDS = {
     "compare": "compare policies on one workload: table, pictures, files",
     "run": "one policy on one workload, with a timeline on request",
+    "report": "a comparison as one HTML file to be mailed",
     "search": "the order of requests that maximises goodput, by simulating many",
     "study": "a question about schedulers answered by a grid of runs",
     "sweep": "any settings varied, on many cores or a cluster; does only what is missing",

@@ -1,0 +1,1 @@
+"""`slosim report`: a comparison as one HTML file that stands alone, to be mailed and opened anywhere."""
