@@ -7,6 +7,8 @@ from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from typing import NamedTuple, Protocol, TypeVar
 
+from traces.errors import SlosimError
+
 
 class Keyed(Protocol):
     """A task that has a name of its own."""
@@ -43,7 +45,7 @@ def drive(
     """Each task of the queue with its result, as they finish; more may be put into the queue meanwhile.
 
     `work` answers whatever happens in it, so an error means that its worker or the way to it is gone. Leaving early
-    calls off what has not begun.
+    calls off what has not begun. Raises SlosimError if the executor calls off work by itself.
     """
     tries: Counter[str] = Counter()
     flying: dict[Future[Result], Task] = {}
@@ -70,9 +72,12 @@ def drive(
 
 
 def _trouble(future: Future[Result]) -> str:
-    """Why a future has no result, if it has none."""
+    """Why a future has no result, if it has none; raises SlosimError if the executor gave up by itself."""
     try:
         error = future.exception()
-    except CancelledError as cancelled:
-        error = cancelled
+    except CancelledError:
+        raise SlosimError(
+            "the executor called off its work: its scheduler is gone or was stopped. What is finished is kept; start "
+            "it again, and the same command goes on from here"
+        ) from None
     return f"{type(error).__name__}: {error}".strip(": ") if error else ""

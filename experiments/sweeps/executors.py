@@ -1,4 +1,4 @@
-"""Where points are run, by name: processes of this machine, this process, or an executor of one's own.
+"""Where points are run, by name: processes of this machine, this process, a cluster, or an executor of one's own.
 
 Whatever it is, it is a `concurrent.futures.Executor`.
 """
@@ -16,7 +16,7 @@ from experiments.pool import cores, workers
 from experiments.sweeps.driver import Cluster
 from traces.errors import SlosimError
 
-FORMS = "local, local:PROCESSES, serial, or module:callable"
+FORMS = "local, local:PROCESSES, serial, dask:ADDRESS, slurm:FILE.toml, or module:callable"
 
 
 @contextmanager
@@ -33,6 +33,10 @@ def opened(spec: str, jobs: int | None = None) -> Iterator[Cluster]:
             yield Cluster(OneEach(number, stack), number)
         elif spec == "serial":
             yield Cluster(Here(), 1)
+        elif name in ("dask", "slurm") and rest:
+            from experiments.sweeps import clusters
+
+            yield stack.enter_context((clusters.dask if name == "dask" else clusters.slurm)(rest, jobs))
         elif rest:
             yield Cluster(Reopening(_callable(spec), stack), jobs or 2 * cores())
         else:

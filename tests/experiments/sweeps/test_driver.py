@@ -103,24 +103,36 @@ def test_an_executor_of_ones_own_is_made_anew_when_it_breaks(tmp_path: Path) -> 
     assert found == {key: key for key in "01234"}
 
 
+class Unreachable(Here):
+    """Loses everything, or calls everything off."""
+
+    def __init__(self, calls_off: bool) -> None:
+        self.calls_off = calls_off
+        self.tried = 0
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        self.tried += 1
+        future: Future[Any] = Future()
+        if self.calls_off:
+            future.cancel()
+            future.set_running_or_notify_cancel()  # as an executor does
+        else:
+            future.set_exception(ConnectionError("gone"))
+        return future
+
+
 def test_errors_on_the_way_are_tried_again_and_then_told() -> None:
-    class Unreachable(Here):
-        """Loses everything."""
-
-        def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-            tried.append(arguments[0])
-            future: Future[Any] = Future()
-            if len(tried) == 1:
-                future.cancel()
-                future.set_running_or_notify_cancel()  # as an executor does
-            else:
-                future.set_exception(ConnectionError("gone"))
-            return future
-
-    tried: list[Job] = []
-    [(_, lost)] = drive(Cluster(Unreachable(), 1, attempts=2), double, jobs(1))
+    executor = Unreachable(calls_off=False)
+    [(_, lost)] = drive(Cluster(executor, 1, attempts=2), double, jobs(1))
     assert lost == Lost("its worker was lost 2 times: ConnectionError: gone")
-    assert len(tried) == 2
+    assert executor.tried == 2
+
+
+def test_an_executor_that_gives_up_ends_the_sweep_at_once() -> None:
+    executor = Unreachable(calls_off=True)
+    with pytest.raises(SlosimError, match="What is finished is kept"):
+        list(drive(Cluster(executor, 1), double, jobs(5)))
+    assert executor.tried == 1
 
 
 def test_threads_and_this_process() -> None:
