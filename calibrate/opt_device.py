@@ -12,15 +12,20 @@ from calibrate.session import Chunk
 
 if TYPE_CHECKING:
     from calibrate.cache import KvCache
+    from calibrate.measure import Runner
     from calibrate.model import Decoder
+
+PADDING = 1
+"""Blocks beyond what was asked for: recorded decodes are padded up, and what pads them needs a place."""
 
 
 @dataclass(frozen=True, eq=False)
 class OptDevice:
-    """A `calibrate.session.Device`: greedy decoding, every iteration waited for."""
+    """A `calibrate.session.Device`: greedy decoding, every iteration waited for, computed as when calibrated."""
 
     decoder: Decoder
     cache: KvCache
+    runner: Runner
 
     @classmethod
     def random(
@@ -40,27 +45,31 @@ class OptDevice:
         """
         import torch
 
+        from calibrate.backend import attention_for, runner_for
         from calibrate.model import Decoder
         from calibrate.opt import config
         from calibrate.timing import checked
 
         if threads:
             torch.set_num_threads(threads)
-        kind = torch.float32 if device == "cpu" else torch.bfloat16
-        decoder = Decoder.random(config(model), checked(device), kind, positions=positions, seed=seed)
-        cache = decoder.cache(blocks, block_size)
+        shape, kind = config(model), torch.float32 if checked(device) == "cpu" else torch.bfloat16
+        attention = attention_for(shape, device, kind, block_size)
+        decoder = Decoder.random(shape, device, kind, positions=positions, seed=seed, attention=attention)
+        cache = decoder.cache(blocks + PADDING, block_size)
         _use(cache, seed)
-        return cls(decoder, cache)
+        return cls(decoder, cache, runner_for(decoder, cache))
 
     def __repr__(self) -> str:
-        return f"{self.decoder.config.name} on {self.decoder.device}, {self.decoder.dtype}"
+        decoder = self.decoder
+        return f"{decoder.config.name} on {decoder.device}, {decoder.dtype}, {decoder.attention.name}"
 
     def forward(self, chunks: Sequence[Chunk]) -> list[int]:
         """One iteration; the next tokens, when they are there."""
-        from calibrate.model import Entry
+        from calibrate.plan import Entry, plan
 
         entries = [Entry(chunk.request, chunk.tokens, chunk.start) for chunk in chunks]
-        following: list[int] = self.decoder.forward(entries, self.cache).tolist()
+        planned = plan(entries, self.cache, self.decoder.config.positions)
+        following: list[int] = self.runner(planned).tolist()
         return following
 
     def swap_out(self, request: int) -> None:
