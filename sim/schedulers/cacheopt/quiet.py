@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, repeat
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -62,16 +62,17 @@ class Quiet(NamedTuple):
             return self
         if server.waiting.size == new or new > len(bound.latest):
             return None
-        until = min(self._hopeless_until(request, bound) for request in islice(reversed(bound.latest), new))
+        places = range(server.waiting.size, 0, -1)
+        until = min(map(self._hopeless_until, islice(reversed(bound.latest), new), places, repeat(bound)))
         if until <= server.now:
             return None
         return self._replace(versions=_versions(server), arrivals=arrivals, until=min(until, self.until))
 
-    def _hopeless_until(self, request: Request, bound: Allocator) -> float:
-        """Until when a new request, last in line, cannot start by what is known; seconds."""
+    def _hopeless_until(self, request: Request, place: int, bound: Allocator) -> float:
+        """Until when a new request at this place in line, from 1, cannot start by what is known; seconds."""
         policy, server, need = bound.policy, bound.server, bound.needs.of(request)
         largest = self.largest - (server.pool.steps - self.steps)
-        if need.room <= largest and server.waiting.size <= policy.candidates + 1:
+        if need.room <= largest and place <= policy.candidates + 1:
             return -inf
         at = bound.deadlines.of(request)
         if at - bound.deadlines.window > server.now:

@@ -125,6 +125,7 @@ class Rationing(Provision):
                 victims.append(request)
                 freed += gain
         if freed < missing:
+            self.unsure = True  # with the next token they may have time again, or more to give
             return 0
         for request in victims:
             self.evict(request)
