@@ -64,6 +64,15 @@ class Calibration:
     drift: float = float("nan")
     """The slowest pass over the quickest, less one."""
 
+    def __str__(self) -> str:
+        extra = self.profile.provenance["host_time"]["seconds"]
+        loop = f"the engine's loop adds {1e3 * extra:.2f} ms to an iteration"
+        if not self.report:
+            return f"profile {self.bare.name}: {loop}"
+        error = self.report.errors["all"]
+        told = f"calibrated on {self.report.points} iterations: held-out error median {error.median:.1%}"
+        return f"{told}, p95 {error.p95:.1%}; passes differ by {self.drift:.1%}; {loop}"
+
 
 def calibrate(rig: Rig, requests: Trace, kv_blocks: int, block_size: int, effort: Effort) -> Calibration:
     """Measures, fits, and adds what the loop costs. `requests` gives the lengths; its arrivals play no part."""

@@ -127,7 +127,7 @@ class Fidelity:
         path = self.folder / f"profile{'' if number == 1 else f'-{number}'}.json"
         found.profile.save(path)
         self.scenario = self.scenario.model_copy(update={"profile": str(path)})
-        self.out.print(f"{_fitted(found)} ({perf_counter() - began:.0f} s)", markup=False)
+        self.out.print(f"{found} ({perf_counter() - began:.0f} s)", markup=False)
 
     def _places(self) -> Iterator[Place]:
         """Every scheduler at every load; load 1 is what the first one is predicted to make of a burst."""
@@ -204,17 +204,6 @@ class Fidelity:
     def _keep(self, result: RunResult, place: Place, name: str) -> None:
         where = self.folder / f"load-{place.load:g}" / slug(place.policy) / name
         save(result, where, self.scenario.model_dump(mode="json") | {"policies": [place.policy]})
-
-
-def _fitted(found: Calibration) -> str:
-    """A calibration in a line."""
-    extra = found.profile.provenance["host_time"]["seconds"]
-    loop = f"the engine's loop adds {1e3 * extra:.2f} ms to an iteration"
-    if not found.report:
-        return f"profile {found.bare.name}: {loop}"
-    error = found.report.errors["all"]
-    told = f"calibrated on {found.report.points} iterations: held-out error median {error.median:.1%}"
-    return f"{told}, p95 {error.p95:.1%}; passes differ by {found.drift:.1%}; {loop}"
 
 
 def summaries(results: list[RunResult]) -> tuple[Summary, ...]:
