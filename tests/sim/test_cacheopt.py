@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil, exp, inf, log, sqrt
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costmodel import BatchShape
@@ -516,6 +517,66 @@ def test_with_every_part_off_it_is_vllm(
     mine = simulate(trace, CacheOpt(**off), MODEL, **common)
     theirs = simulate(trace, Vllm(chunked_prefill=chunked, preemption=preemption, max_num_seqs=seats), MODEL, **common)
     assert not differences(mine, theirs)
+
+
+class Anew(Allocator):
+    """Makes every decision anew, and holds none."""
+
+    def schedule(self, server: Server) -> Batch:
+        self._quiet = None
+        batch = super().schedule(server)
+        batch.holds = False
+        return batch
+
+
+@dataclass(frozen=True)
+class Restless(CacheOpt):
+    def bind(self, server: Server) -> Allocator:
+        return Anew(self, server)
+
+
+SWITCHES = st.fixed_dictionaries(
+    {
+        "chunked_prefill": st.booleans(),
+        "output_range": st.sampled_from((None, 10.0)),
+        "candidates": st.sampled_from((1, 4, 32)),
+        "embedding": st.booleans(),
+        "critical_first": st.booleans(),
+        "urgency": st.sampled_from((0.0, 1.0, 5.0)),
+        "late": st.booleans(),
+        "critical_preempts": st.booleans(),
+        "overtakes": st.sampled_from((0, 2, 64)),
+        "ahead": st.sampled_from((0, 2)),
+        "reserve_blocks": st.sampled_from((0, 8)),
+        "victim_order": st.booleans(),
+    }
+)
+
+
+@given(SWITCHES, WORKLOADS, st.sampled_from((1, 3, 16)), st.sampled_from((0, 1, 3, 20, 100)))
+@settings(max_examples=settings().max_examples * 2)
+def test_decisions_that_are_not_made_anew_are_the_same(
+    switches: dict[str, Any], trace: Trace, size: int, spare: int
+) -> None:
+    """What the policy keeps, and what the engine repeats, is what it would decide."""
+    cache: dict[str, Any] = {"kv_blocks": blocks_for_largest(trace, size) + spare, "block_size": size}
+    kept = simulate(trace, CacheOpt(**switches), MODEL, **cache)
+    assert not differences(kept, simulate(trace, Restless(**switches), MODEL, **cache))
+
+
+@pytest.mark.parametrize(("seed", "requests"), [(31, 20), (165, 20), (448, 10), (7, 40), (8, 40)])
+def test_decisions_that_are_not_made_anew_are_the_same_in_some_hard_cases(seed: int, requests: int) -> None:
+    for number, trace in enumerate(little_trace(seed, requests, spread, 60, 60) for spread in (0.0, 0.5, 5.0)):
+        for size, late in ((3, False), (16, True)):
+            switches: dict[str, Any] = {
+                "late": late,
+                "output_range": 10.0,
+                "chunked_prefill": bool(number % 2),
+                "overtakes": 2,
+            }
+            cache: dict[str, Any] = {"kv_blocks": blocks_for_largest(trace, size) + 3, "block_size": size}
+            kept = simulate(trace, CacheOpt(**switches), MODEL, **cache)
+            assert not differences(kept, simulate(trace, Restless(**switches), MODEL, **cache))
 
 
 def test_a_prompt_longer_than_any_batch_is_rejected() -> None:
