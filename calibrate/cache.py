@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from calibrate.opt import Config
@@ -37,6 +40,7 @@ class KvCache:
         shape = (self.config.layers, 2, rows, self.config.own_heads, self.config.head_size)
         self.numbers = torch.zeros(shape, device=self.device, dtype=self.dtype)
         self._free = list(range(self.blocks - 1, -1, -1))
+        self._arrays: dict[int, NDArray[np.int64]] = {}
 
     @property
     def free_blocks(self) -> int:
@@ -61,6 +65,7 @@ class KvCache:
     def free(self, sequence: int) -> None:
         """Gives all of a sequence's room back, on the device and on the host; nothing happens if it has none."""
         self._free += reversed(self.tables.pop(sequence, []))
+        self._arrays.pop(sequence, None)
         self.lengths.pop(sequence, None)
         self.host.pop(sequence, None)
 
@@ -77,6 +82,7 @@ class KvCache:
         self._wait()
         tokens = len(rows)
         self._free += reversed(self.tables.pop(sequence))
+        self._arrays.pop(sequence, None)
         self.host[sequence] = home
         return tokens
 
@@ -97,6 +103,16 @@ class KvCache:
         """Where a sequence's tokens from `start` to before `stop` lie, as places along the third axis."""
         table, size = self.tables[sequence], self.block_size
         return [table[place // size] * size + place % size for place in range(start, stop)]
+
+    def padded(self, sequences: Sequence[int]) -> NDArray[np.int64]:
+        """The blocks of some sequences [sequences, most of any], padded with block nought."""
+        for sequence in sequences:
+            if len(self._arrays.get(sequence, ())) != len(self.tables[sequence]):
+                self._arrays[sequence] = np.array(self.tables[sequence], np.int64)
+        found = np.zeros((len(sequences), max(len(self.tables[sequence]) for sequence in sequences)), np.int64)
+        for row, sequence in zip(found, sequences, strict=True):
+            row[: len(self.tables[sequence])] = self._arrays[sequence]
+        return found
 
     def contiguous(self, sequence: int, tokens: int) -> int | None:
         """The first place of a sequence's tokens if they lie one behind the other, else None."""

@@ -107,7 +107,7 @@ def prepared(settings: Settings) -> tuple[Meter, Limits, dict[str, Any]]:
         decoder = Decoder.loaded(folder, device, TYPES[dtype], positions=positions, attention=attention, **shards)
     else:
         decoder = Decoder.random(shape, device, TYPES[dtype], positions=positions, attention=attention)
-    cache = decoder.cache(limits.cache // BLOCK_SIZE, BLOCK_SIZE)
+    cache = decoder.cache(limits.cache // BLOCK_SIZE + 1, BLOCK_SIZE)  # one more for the padding of recorded decodes
     cache.numbers.normal_()
     meter = Meter(
         decoder, cache, runner_for(decoder, cache), watch, Clocks(device.startswith("cuda")), settings.repeats

@@ -35,6 +35,9 @@ class Recorded:
     _plans: dict[int, Plan] = field(default_factory=dict, init=False)
     _repeats: dict[int, Work] = field(default_factory=dict, init=False)
 
+    def __post_init__(self) -> None:
+        self.cache.reserve(SCRATCH, 1)
+
     def path(self, planned: Plan) -> str:
         """See `calibrate.measure.Runner`."""
         return "recorded" if self._size(planned) else "eager"
@@ -60,7 +63,6 @@ class Recorded:
 
     def _blank(self, size: int) -> Plan:
         """A plan of that size whose tensors stay, all of padding."""
-        self.cache.reserve(SCRATCH, 1)
         width = -(-self.decoder.config.positions // self.cache.block_size)
         block = self.cache.tables[SCRATCH][0]
 
@@ -76,7 +78,6 @@ class Recorded:
             full(block, size, width, dtype=torch.int32),
             (),
             (),
-            width * self.cache.block_size,
             self.cache,
         )
 
@@ -88,7 +89,6 @@ class Recorded:
             tensor[:number].copy_(getattr(planned, name))
             tensor[number:].fill_(padding)
         fixed.tables[:number, : planned.tables.shape[1]].copy_(planned.tables)
-        fixed.tables[number:, 0].fill_(block)
 
 
 def cuda_graph(work: Work) -> Work:

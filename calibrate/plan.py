@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,8 +51,6 @@ class Plan:
     decodes: tuple[tuple[int, int], ...]
     """Sequence and length of each decode, on the host."""
     chunks: tuple[Chunk, ...]
-    longest: int
-    """The largest of `lengths`, or nought."""
     cache: KvCache
 
     @property
@@ -81,30 +80,31 @@ def _on_device(
     ordered: list[Entry], decodes: list[Entry], chunks: tuple[Chunk, ...], last: list[int], cache: KvCache
 ) -> Plan:
     """Copies everything in one go: many small copies would cost more than the smallest forward."""
-    ids = [token for entry in ordered for token in entry.tokens]
-    ranges = [(entry.sequence, entry.start, entry.start + len(entry.tokens)) for entry in ordered]
-    places = [place for _, start, stop in ranges for place in range(start, stop)]
-    rows = [row for sequence, start, stop in ranges for row in cache.rows(sequence, start, stop)]
-    lengths = [entry.start + 1 for entry in decodes]
-    width = max((-(-length // cache.block_size) for length in lengths), default=0)
-    tables = [(cache.tables[entry.sequence] + [0] * width)[:width] for entry in decodes]
-    sizes = [len(ids), len(ids), len(ids), len(last), len(lengths), width * len(lengths)]
-    packed = torch.tensor([*ids, *places, *rows, *last, *lengths, *(block for table in tables for block in table)])
+    sizes = np.array([len(entry.tokens) for entry in ordered])
+    starts = np.array([entry.start for entry in ordered])
+    ids = np.fromiter((token for entry in ordered for token in entry.tokens), np.int64, sizes.sum())
+    owners = np.repeat(np.arange(len(ordered)), sizes)
+    places = np.arange(ids.size) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+    tables = cache.padded([entry.sequence for entry in ordered])
+    rows = tables[owners, places // cache.block_size] * cache.block_size + places % cache.block_size
+    lengths = starts[: len(decodes)] + 1
+    width = -(-int(lengths.max(initial=0)) // cache.block_size)
+    parts = (ids, places, rows, np.array(last), lengths, tables[: len(decodes), :width].ravel())
+    packed = torch.from_numpy(np.concatenate(parts))
     if cache.numbers.is_cuda:
         packed = packed.pin_memory().to(cache.numbers.device, non_blocking=True)
-    parts = packed.split(sizes)
-    for sequence, _, stop in ranges:
-        cache.store(sequence, stop)
+    on_device = packed.split([part.size for part in parts])
+    for entry in ordered:
+        cache.store(entry.sequence, entry.start + len(entry.tokens))
     return Plan(
-        parts[0],
-        parts[1],
-        parts[2],
-        parts[3],
-        parts[4].int(),
-        parts[5].int().view(len(lengths), width),
+        on_device[0],
+        on_device[1],
+        on_device[2],
+        on_device[3],
+        on_device[4].int(),
+        on_device[5].int().view(len(decodes), width),
         tuple((entry.sequence, entry.start + 1) for entry in decodes),
         chunks,
-        max(lengths, default=0),
         cache,
     )
 
