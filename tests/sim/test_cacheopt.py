@@ -564,19 +564,44 @@ def test_decisions_that_are_not_made_anew_are_the_same(
     assert not differences(kept, simulate(trace, Restless(**switches), MODEL, **cache))
 
 
-@pytest.mark.parametrize(("seed", "requests"), [(31, 20), (165, 20), (448, 10), (7, 40), (8, 40)])
-def test_decisions_that_are_not_made_anew_are_the_same_in_some_hard_cases(seed: int, requests: int) -> None:
-    for number, trace in enumerate(little_trace(seed, requests, spread, 60, 60) for spread in (0.0, 0.5, 5.0)):
-        for size, late in ((3, False), (16, True)):
-            switches: dict[str, Any] = {
-                "late": late,
-                "output_range": 10.0,
-                "chunked_prefill": bool(number % 2),
-                "overtakes": 2,
-            }
-            cache: dict[str, Any] = {"kv_blocks": blocks_for_largest(trace, size) + 3, "block_size": size}
-            kept = simulate(trace, CacheOpt(**switches), MODEL, **cache)
-            assert not differences(kept, simulate(trace, Restless(**switches), MODEL, **cache))
+SMALL: dict[str, Any] = {"chunked_prefill": True, "max_num_seqs": 8, "watermark": 0.0, "chunk": 20}
+
+
+@pytest.mark.parametrize(
+    ("trace", "size", "spare", "switches"),
+    [
+        pytest.param(
+            little_trace(31, 20, 0.0, 5, 60),
+            3,
+            3,
+            {**SMALL, "default_output": 1, "allocation": "prompt", "candidates": 1, "urgency": 0.0, "late": False}
+            | {"overtakes": 0, "reserve_blocks": 2, "preemption": "recompute"},
+            id="a victim that grows until it is worth it",
+        ),
+        pytest.param(
+            little_trace(165, 20, 0.5, 60, 60),
+            16,
+            20,
+            {**SMALL, "max_num_batched_tokens": 300, "spread": "deviations", "deviation": "under"}
+            | {"default_output": 1, "embedding": False, "preemption": "recompute"},
+            id="a victim that has time again after its token",
+        ),
+        pytest.param(
+            little_trace(448, 10, 0.5, 5, 60),
+            1,
+            0,
+            {**SMALL, "beta": 0.1, "cuts": "all", "candidates": 4, "critical_first": False, "urgency": 5.0}
+            | {"overtakes": 2, "ahead": 0, "victim_order": False, "preemption": "swap"},
+            id="two arrive together, and the first of them can be a guest",
+        ),
+    ],
+)
+def test_hard_cases_of_decisions_that_are_not_made_anew(
+    trace: Trace, size: int, spare: int, switches: dict[str, Any]
+) -> None:
+    cache: dict[str, Any] = {"kv_blocks": blocks_for_largest(trace, size) + spare, "block_size": size}
+    kept = simulate(trace, CacheOpt(**switches), MODEL, **cache)
+    assert not differences(kept, simulate(trace, Restless(**switches), MODEL, **cache))
 
 
 def test_a_prompt_longer_than_any_batch_is_rejected() -> None:
