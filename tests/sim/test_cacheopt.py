@@ -365,6 +365,27 @@ def test_later_arrivals_pass_only_so_often() -> None:
     assert passed == 2
 
 
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9), st.booleans()), max_size=12))
+def test_the_least_that_the_first_by_deadline_need(arrivals: list[tuple[int, int, bool]]) -> None:
+    """However they come and go, it is the smallest of the first two by deadline, counted anew."""
+    stage = Stage(5, critical_first=True, candidates=2)
+    needs, deadlines = bound(stage).needs, bound(stage).deadlines
+    for prompt, time, leaves in arrivals:
+        request = stage.waiting(prompt, 4, SLO(ttft=1.0 + time))
+        assert needs.smallest(deadlines) == smallest(stage)
+        if leaves:
+            deadlines.remove(min(stage.server.waiting, key=lambda each: (deadlines.of(each), each.id)))
+            assert needs.smallest(deadlines) == smallest(stage)
+        assert request in stage.server.waiting
+
+
+def smallest(stage: Stage) -> tuple[int, int]:
+    line = bound(stage).deadlines
+    here = sorted((line.of(each), each.id, each) for each in stage.server.waiting if line.of(each) < inf)
+    needs = [bound(stage).needs.of(request) for _, _, request in here[:2]]
+    return min((need.least for need in needs), default=0), min((need.room for need in needs), default=0)
+
+
 # -- A: chunks ahead, and the reserve (section 3.3.3) ----------------------------------------------------------------
 
 
