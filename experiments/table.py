@@ -102,14 +102,19 @@ class Comparison:
         for title, rows in self.sections.items():
             lines.append(f"| **{title}** |" + " |" * len(self.policies))
             lines += [f"| {row.label} | {' | '.join(_marked(cell) for cell in row.cells)} |" for row in rows]
-        return "\n".join([*lines, "", _footnote(self.baseline)]) + "\n"
+        return "\n".join([*lines, "", self._footnote()]).rstrip("\n") + "\n"
+
+    def _footnote(self) -> str:
+        """What the ratios mean, if there are any."""
+        beside = any(cell.ratio for rows in self.sections.values() for row in rows for cell in row.cells)
+        return f"x: times better than {self.baseline} (latencies: shorter); pp: percentage points" if beside else ""
 
     def _fits(self, columns: range, width: int) -> bool:
         return Console(width=1000).measure(self._table(columns)).maximum <= width
 
     def _table(self, columns: range) -> Table:
         table = Table(
-            box=None, pad_edge=False, padding=(0, 1), caption=_footnote(self.baseline), caption_justify="left"
+            box=None, pad_edge=False, padding=(0, 1), caption=self._footnote() or None, caption_justify="left"
         )
         table.add_column("", no_wrap=True)
         for column in columns:
@@ -150,7 +155,3 @@ def _shown(cell: Cell) -> tuple[Text, Text]:
 def _marked(cell: Cell) -> str:
     value = f"**{cell.value}**" if cell.best else cell.value
     return f"{value} ({cell.ratio})" if cell.ratio else value
-
-
-def _footnote(baseline: str) -> str:
-    return f"x: times better than {baseline} (latencies: shorter); pp: percentage points"

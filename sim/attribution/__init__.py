@@ -42,6 +42,7 @@ is in `preemption` whoever shared the iterations of the recomputation.
 
 from sim.attribution.attribution import Attribution, attribute
 from sim.attribution.causes import CAUSES, EXCESSES, LABELS
+from sim.attribution.life import Stage, life
 from sim.attribution.rollup import Missed, RollUp, roll_up
 
-__all__ = ["CAUSES", "EXCESSES", "LABELS", "Attribution", "Missed", "RollUp", "attribute", "roll_up"]
+__all__ = ["CAUSES", "EXCESSES", "LABELS", "Attribution", "Missed", "RollUp", "Stage", "attribute", "life", "roll_up"]

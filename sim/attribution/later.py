@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +33,11 @@ class Stretches:
     """Pieces of requests' lives from one token to another; places are of a course, contexts in tokens."""
 
     request: Integers
+    begin: Floats
+    """When the token before them came, seconds."""
+    end: Floats
+    """When the last of them came."""
+    tokens: Integers
     alone: Floats
     """What the tokens take alone, seconds."""
     parts: Parts
@@ -132,7 +137,7 @@ class LaterTokens:
         parts[PREEMPTION] = copies
         parts[BEYOND_MODEL] = beyond
         parts[PAUSED] = (course.end[last] - course.end[after]) - seconds
-        return Stretches(request, alone, parts)
+        return Stretches(request, course.end[after], course.end[last], upto - context, alone, parts)
 
     @cached_property
     def _ends(self) -> tuple[Integers, Integers, Integers, Integers]:
@@ -167,4 +172,4 @@ class LaterTokens:
         parts[PAUSED] = (course.start[gone] - course.end[before]) - seconds
         until = np.where(again, course.end[place] - resumed.alone, course.start[place])
         parts[PREEMPTION] += copies + (until - course.start[gone])
-        return Stretches(request, resumed.alone, parts)
+        return replace(resumed, begin=course.end[before], parts=parts)

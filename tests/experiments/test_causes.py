@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments.causes import picture
+from experiments.causes import lives, picture
 from experiments.causes.files import read_causes, write_causes
+from experiments.causes.lives import draw_life, latest_first, life_frame
 from experiments.causes.picture import COLOURS, draw_causes
 from experiments.causes.table import causes_table
 from experiments.causes.words import differences, why_late
 from experiments.results import footer
-from sim.attribution import EXCESSES, Attribution, Missed, RollUp, attribute, roll_up
+from sim.attribution import EXCESSES, Attribution, Missed, RollUp, attribute, life, roll_up
 from sim.result import RunResult
 from sim.simulation import simulate
 from tests.sim.stories import MODEL, little_trace
@@ -65,7 +66,8 @@ def test_a_table_of_runs_without_slos_says_nothing() -> None:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     kept: list[Figure] = []
-    monkeypatch.setattr(picture, "write", lambda figure, path: kept.append(figure) or path)
+    for module in (picture, lives):
+        monkeypatch.setattr(module, "write", lambda figure, path: kept.append(figure) or path)
     return kept
 
 
@@ -122,3 +124,34 @@ def test_a_roll_up_is_of_the_measured_requests_only() -> None:
         == int((later.measured & np.isfinite(result.requests["slo_ttft"])).sum())
         < ROLLED["vllm"].ttft.asked
     )
+
+
+LIVES = {policy: life(result, MODEL, 7) for policy, (result, _) in RUNS.items()}
+
+
+def test_a_frame_has_the_seconds_of_every_stage() -> None:
+    for stages in LIVES.values():
+        frame = life_frame(stages)
+        assert frame["stage"].tolist() == [stage.what for stage in stages]
+        seconds = frame[[name for name in EXCESSES if name in frame]].sum(axis=1)
+        assert seconds.tolist() == pytest.approx((frame["to"] - frame["from"]).tolist())
+        assert frame["tokens"].sum() == RUNS["vllm"][0].requests["output_tokens"][7]
+
+
+def test_a_life_is_drawn_from_arrival_to_last_token(drawn: list[Figure]) -> None:
+    draw_life({**LIVES, "nobody": []}, Path("unwritten"), slo_ttft=0.5)
+    (axes,) = drawn[0].axes
+    for place, (policy, stages) in zip((2, 1), LIVES.items(), strict=True):
+        ends = [patch.get_x() + patch.get_width() for patch in axes.patches if round(patch.get_y() + 0.3) == place]
+        rows = RUNS[policy][0].requests
+        assert max(ends) == pytest.approx(rows["finished_at"][7] - rows["arrived_at"][7])
+        assert len(ends) == sum(1 + len(stage.causes) for stage in stages)
+
+
+def test_the_latest_are_those_furthest_beyond_their_slo() -> None:
+    result, _ = RUNS["vllm"]
+    rows = result.requests
+    beyond = rows["first_token_at"] - rows["arrived_at"] - rows["slo_ttft"]
+    late = [number for number in np.argsort(-beyond) if beyond[number] > 0]
+    assert latest_first(result, 4) == late[:4]
+    assert len(latest_first(result, 1000)) == len(late) == ROLLED["vllm"].ttft.late

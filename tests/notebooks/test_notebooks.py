@@ -35,6 +35,33 @@ for guess in ("noisy,sigma=0.5", "perfect"):
 assert mean_told("noisy,sigma=2", MEAN) > 1.2 * mean_told("unknown", MEAN)
 assert mean_told("noisy,sigma=2", "p99_ttft") > 1.5 * mean_told("unknown", "p99_ttft")
 """,
+    "05_explain": """
+def seconds(stages, cause, what=None):
+    return sum(stage.causes.get(cause, 0.0) for stage in stages if what in (None, stage.what))
+
+here, there = lives["vllm"], lives["accelgen"]
+assert frame.prompt_tokens[number] == 9
+assert round(1000 * here[1].alone) == 23
+assert 69.5 < here[0].end < 70.5
+assert 0.8 < seconds(here, "queueing") / here[0].end < 0.87
+assert 0.95 < there[0].end < 1.15
+assert seconds(there, "kv_wait") > 0.95 * there[0].end
+assert 8.5 < seconds(there, "preemption") < 9.5
+assert 0.2 < there[-1].end / here[-1].end < 0.3
+assert round(1000 * frame.slo_ttft[number]) == 41
+assert there[1].end > frame.slo_ttft[number]
+
+lost, other = victims["vllm"], victims["accelgen"]
+assert [stage.what for stage in lost] == ["waits", "prompt", "decodes", "preempted", "decodes"]
+assert 0.4 < lost[3].begin - lost[1].end < 0.6
+assert 20.5 < lost[3].end - lost[3].begin < 21.5
+assert lost[1].tokens + lost[2].tokens == 15
+assert frame.output_tokens[victim] == 996
+assert causes["vllm"].late_gaps[victim] == 7
+assert 0.3 < frame.tpot[victim] / frame.slo_tbt[victim] < 0.36
+assert other[3].begin > lost[3].begin
+assert 0.4 < seconds(other, "preemption") / seconds(lost, "preemption") < 0.6
+""",
 }
 """What the text of a notebook says of its numbers: if one of these fails, the text has to be written anew."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costmodel import BatchShape, prompt
-from sim.attribution import CAUSES, EXCESSES, Attribution, attribute, roll_up
+from sim.attribution import CAUSES, EXCESSES, Attribution, attribute, life, roll_up
 from sim.attribution.causes import over
 from sim.attribution.first import below
 from sim.batch import Batch
@@ -75,14 +76,14 @@ def test_delays_are_split_as_somebody_beside_the_server_would(
     limit = (
         np.where(np.isfinite(trace.tbt), trace.tbt, np.inf) if trace.tbt is not None else np.full(len(trace), np.inf)
     )
-    for number, life in enumerate(lives):
-        if life is None:
+    for number, seen in enumerate(lives):
+        if seen is None:
             assert not causes.first[:, number].any()
             assert not causes.later[:, number].any()
             continue
-        np.testing.assert_allclose(causes.first[:, number], matrix(life.first), atol=1e-11)
-        np.testing.assert_allclose(causes.later[:, number], matrix(life.later), atol=1e-11)
-        late = [gap for gap in life.gaps if gap[0] > limit[number]]
+        np.testing.assert_allclose(causes.first[:, number], matrix(seen.first), atol=1e-11)
+        np.testing.assert_allclose(causes.later[:, number], matrix(seen.later), atol=1e-11)
+        late = [gap for gap in seen.gaps if gap[0] > limit[number]]
         assert causes.late_gaps[number] == len(late)
         expected = sum((_over(*gap, float(limit[number])) for gap in late), np.zeros(len(EXCESSES)))
         np.testing.assert_allclose(causes.late[:, number], expected, atol=1e-11)
@@ -326,6 +327,50 @@ def test_a_jct_s_excess_has_the_causes_of_all_its_tokens() -> None:
     assert total.jct.excess["prefill_interference"] == 3.0
     assert total.jct.excess["batch_slowdown"] == 1.0
     assert total.jct.total == 5.0
+
+
+# -- a life -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_life_by_hand() -> None:
+    script = (
+        {"compute": {0: None, 1: None}},
+        {"decode": [0, 1]},
+        {"decode": [1]},
+        {"decode": [0, 1]},
+        {"decode": [1], "preempt": {0: False}},
+    )
+    trace = Trace.from_rows([(0.0, 4, 5), (0.0, 4, 9)])
+    result = simulate(trace, Scripted(script), CLOCK, kv_blocks=99, block_size=4)
+    told = life(result, CLOCK, 0)
+    assert told == [
+        ("waits", 0.0, 0.0, 0, 0.0, {}),
+        ("prompt", 0.0, 10.0, 1, 6.0, {"prefill_interference": 4.0}),
+        ("decodes", 10.0, 13.0, 1, 2.5, {"batch_slowdown": 0.5}),
+        ("paused", 13.0, 18.5, 1, 2.5, {"batch_slowdown": 0.5, "paused": 2.5}),
+        ("preempted", 18.5, 30.5, 1, 2.5, {"preemption": 2.5 + 2 + 7 + 0.5 - 2.5}),
+        ("decodes", 30.5, 33.5, 1, 2.5, {"batch_slowdown": 0.5}),
+    ]
+
+
+@settings(max_examples=25)
+@given(POLICIES, WORKLOADS)
+def test_stages_follow_each_other_and_add_up(policy: Scheduler, trace: Trace) -> None:
+    result = simulate(trace, policy, MODEL, kv_blocks=blocks_for_largest(trace, 4) + 2, block_size=4)
+    causes = attribute(result, MODEL)
+    for number in range(min(len(trace), 5)):
+        stages = life(result, MODEL, number)
+        if not stages:
+            assert np.isnan(result.requests["first_token_at"][number])
+            continue
+        for before, after in pairwise(stages):
+            assert after.begin == before.end
+        assert sum(stage.tokens for stage in stages) == result.requests["generated"][number]
+        for stage in stages:
+            assert stage.alone + sum(stage.causes.values()) == pytest.approx(stage.end - stage.begin, abs=1e-7)
+        for at, name in enumerate(CAUSES):
+            total = sum(stage.causes.get(name, 0.0) for stage in stages)
+            assert total == pytest.approx(causes.first[at, number] + causes.later[at, number], abs=1e-7)
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
