@@ -78,7 +78,7 @@ class Slack:
         return slo.ttft - (self.now - request.arrived_at) - self.until_token(request)
 
     def used_up(self, request: Request) -> float:
-        """When T_r will be nought if it is not served, by what is known now; but for completion SLOs not by the hour."""
+        """When T_r will be nought if it is not served, by what is known now; of completion SLOs, as of now."""
         if request.slo.jct < inf:
             return self.now + self._completion(request)
         return deadline(request) - self.until_token(request)
