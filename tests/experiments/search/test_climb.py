@@ -88,6 +88,13 @@ def test_same_seed_same_outcome_and_another_seed_another() -> None:
     assert one._current != other._current
 
 
+def test_it_does_not_go_downhill() -> None:
+    climb = climb_of(tiny(6))
+    scores = [climb._current[1].score for _ in climb.run(80) if climb._current]
+    assert scores == sorted(scores)
+    assert len(set(scores)) > 1
+
+
 def test_it_may_be_stopped_after_any_round() -> None:
     trace = little_trace(6, requests=15)
     climb = climb_of(trace)
