@@ -64,8 +64,8 @@ def config_of(scenario: Scenario) -> dict[str, Any]:
 
 
 def as_text(content: Mapping[str, Any]) -> str:
-    """JSON on one line; numbers that are none become null."""
-    return json.dumps(without_nan(content), allow_nan=False, default=plain, separators=(",", ":")) + "\n"
+    """JSON on one line."""
+    return json.dumps(content, allow_nan=False, default=plain, separators=(",", ":")) + "\n"
 
 
 def _result(task: Task) -> dict[str, Any]:
@@ -80,15 +80,15 @@ def _result(task: Task) -> dict[str, Any]:
     policy = deepcopy(_policy(scenario.policies[0].spec))
     result = run(scenario, policy, _inputs(scenario.model_copy(update={"policies": ()})))
     seconds = perf_counter() - began
-    return {
+    content = {
         "key": task.key,
         "seconds": seconds,
         "overloaded": overloaded(result),
         "summary": result.summary(),
         "applications": result.by_application(),
-        "tails": {name: sketch._asdict() for name, sketch in tails(result).items()},
         "provenance": provenance(result, config_of(scenario)),
     }
+    return {**without_nan(content), "tails": {name: sketch._asdict() for name, sketch in tails(result).items()}}
 
 
 @lru_cache(maxsize=4)
