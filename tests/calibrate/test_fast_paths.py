@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 
 from calibrate.attention import PlainAttention  # noqa: E402
 from calibrate.backend import agrees, attention_for, runner_for  # noqa: E402
+from calibrate.flash import FlashAttention  # noqa: E402
 from calibrate.graphs import SCRATCH, Recorded  # noqa: E402
 from calibrate.measure import Eager  # noqa: E402
 from calibrate.model import Config, Decoder, Entry  # noqa: E402
@@ -73,6 +74,69 @@ class TensorAttention:
             score = torch.einsum("hd,khd->hk", query, keys[rows]) * query.shape[-1] ** -0.5
             found.append(torch.einsum("hk,khd->hd", score.softmax(-1), values[rows]))
         return torch.stack(found)
+
+
+def varlen(
+    queries: Any,
+    keys: Any,
+    values: Any,
+    first_queries: Any,
+    first_keys: Any,
+    most_queries: int,
+    most_keys: int,
+    dropout: float,
+    causal: bool,
+    debug: bool,
+    *,
+    seqused_k: Any,
+) -> tuple[Any]:
+    """What torch's flash attention is documented to do on a GPU: keys from any start, causal from the bottom right."""
+    assert (dropout, causal, debug) == (0.0, True, False)
+    assert {tensor.dtype for tensor in (first_queries, first_keys, seqused_k)} == {torch.int32}
+    found, firsts = torch.empty_like(queries), first_queries.tolist()
+    assert (len(first_keys), firsts[-1]) == (len(seqused_k) + 1, len(queries))
+    for first, last, start, used in zip(firsts, firsts[1:], first_keys.tolist(), seqused_k.tolist(), strict=False):
+        assert last - first <= most_queries
+        assert used <= most_keys
+        score = torch.einsum("qhd,khd->hqk", queries[first:last], keys[start : start + used])
+        hidden = torch.ones(last - first, used).tril(used - (last - first)) == 0
+        weight = (score * queries.shape[-1] ** -0.5).masked_fill(hidden, -torch.inf).softmax(-1)
+        found[first:last] = torch.einsum("hqk,khd->qhd", weight, values[start : start + used])
+    return (found,)
+
+
+@pytest.mark.parametrize("block_size", [16, 64])
+@pytest.mark.parametrize("split", [False, True], ids=["decodes through it, too", "decodes apart"])
+def test_flash_attention_is_told_where_everything_lies(
+    block_size: int, split: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In blocks out of order, which are gathered, and in long ones."""
+    monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", varlen)
+
+    def decode(queries: Any, keys: Any, values: Any, planned: Plan) -> Any:
+        return TensorAttention()(0, queries, replace(planned, chunks=()))
+
+    attention = FlashAttention(decode if split else None)
+    assert agrees(attention, SHAPE, "cpu", torch.float32, block_size)
+    assert attention.recordable == split
+
+
+def test_flash_attention_copies_nothing_that_lies_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def noted(queries: Any, keys: Any, *rest: Any, **named: Any) -> tuple[Any]:
+        seen.append(keys.data_ptr())
+        return varlen(queries, keys, *rest, **named)
+
+    monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", noted)
+    plain, flash = Decoder.random(SHAPE), replace(Decoder.random(SHAPE), attention=FlashAttention())
+    scores = []
+    for decoder in (plain, flash):
+        cache = decoder.slots(4, 160)
+        decoder.forward([Entry(3, [1] * 9, 0), Entry(2, [5] * 30, 0)], cache)
+        scores.append(decoder.logits([Entry(2, [7] * 20, 30), Entry(3, [4], 9), Entry(1, [3] * 11, 0)], cache))
+    assert torch.allclose(*scores, atol=1e-5)
+    assert set(seen) == {cache.numbers[layer, 0].data_ptr() for layer in range(SHAPE.layers)}
 
 
 def repeating(work: Callable[[], Any]) -> Callable[[], Any]:
