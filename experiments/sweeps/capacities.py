@@ -77,6 +77,7 @@ class Capacities:
                     progress.kept()
                 else:
                     progress.finished(f"{each.point.title}: {_where(search)}", urgent=bool(search.error))
+        progress.lost(running.lost)
 
     def _conclude(self, searches: list[Search]) -> None:
         self._write(searches)

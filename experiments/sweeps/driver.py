@@ -40,12 +40,16 @@ class Lost(NamedTuple):
 
 
 def drive(
-    cluster: Cluster, work: Callable[[Task], Result], queue: deque[Task]
+    cluster: Cluster,
+    work: Callable[[Task], Result],
+    queue: deque[Task],
+    again: Callable[[Task, str], None] = lambda task, why: None,
 ) -> Generator[tuple[Task, Result | Lost], None, None]:
     """Each task of the queue with its result, as they finish; more may be put into the queue meanwhile.
 
-    `work` answers whatever happens in it, so an error means that its worker or the way to it is gone. Leaving early
-    calls off what has not begun. Raises SlosimError if the executor calls off work by itself.
+    `work` answers whatever happens in it, so an error means that its worker or the way to it is gone; `again` is told
+    of those that are tried again. Leaving early calls off what has not begun. Raises SlosimError if the executor calls
+    off work by itself.
     """
     tries: Counter[str] = Counter()
     flying: dict[Future[Result], Task] = {}
@@ -62,6 +66,7 @@ def drive(
                     continue
                 tries[task.key] += 1
                 if tries[task.key] < cluster.attempts:
+                    again(task, why)
                     queue.append(task)
                 else:
                     times = f"{cluster.attempts} times" if cluster.attempts > 1 else "for good"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -38,6 +39,12 @@ class Progress:
         if urgent or now - self.told >= EVERY or done == steps.total:
             self.told = now
             steps.out.print(f"[{done}/{steps.total}] {line}", markup=False)
+
+    def lost(self, workers: Sequence[str]) -> None:
+        """Tells of workers that died, if any did."""
+        if workers:
+            told = f"lost {len(workers)} of the workers; what they were at was run again ({workers[0]})"
+            self.steps.out.print(told, markup=False)
 
 
 def said(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from experiments.sweeps.digests import key_of
@@ -30,6 +30,8 @@ class Running:
 
     store: Store
     cluster: Cluster
+    lost: list[str] = field(default_factory=list)
+    """Why points lost their workers and were run again."""
 
     def run(self, points: deque[Point]) -> Iterator[Found]:
         """What is known of each point, those kept before first; more may be put into `points` meanwhile."""
@@ -37,7 +39,7 @@ class Running:
         running: dict[str, Point] = {}
         yield from self._kept(points, tasks, running)
         while tasks:
-            with closing(drive(self.cluster, run_point, tasks)) as driven:
+            with closing(drive(self.cluster, run_point, tasks, self._again)) as driven:
                 for task, answer in driven:
                     yield Found(running.pop(task.key), self._keep(task, answer), False)
                     yield from self._kept(points, tasks, running)
@@ -57,3 +59,6 @@ class Running:
         if isinstance(answer, Lost):
             answer = Answer(as_text(failure(task, answer.why)), failed=True)
         return self.store.keep(task.key, answer)
+
+    def _again(self, task: Task, why: str) -> None:
+        self.lost.append(why)

@@ -58,6 +58,7 @@ class Sweeping:
                     progress.finished(f"{point.title}: {kept.seconds:.1f} s")
                 else:
                     progress.finished(f"{point.title}: FAILED: {kept.error}", urgent=True)
+        progress.lost(running.lost)
         if progress.before:
             self.out.print(f"{progress.before} of {len(self.points)} points had been run before", markup=False)
 

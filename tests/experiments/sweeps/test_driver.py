@@ -78,13 +78,16 @@ def test_a_dead_worker_costs_only_its_own_task(tmp_path: Path) -> None:
     """SIGKILL in mid-sweep: every other task is run exactly once; one that kills each time is given up."""
     with opened("local:2") as cluster:
         assert cluster.attempts == 3
-        found = dict(drive(cluster._replace(attempts=2), ran, jobs(8, tmp_path)))
+        again: list[tuple[Job, str]] = []
+        found = dict(drive(cluster._replace(attempts=2), ran, jobs(8, tmp_path), lambda *told: again.append(told)))
     answers = {task.key: result for task, result in found.items()}
     lost = answers.pop("5")
     assert answers == {key: key for key in "0123467"}
     assert isinstance(lost, Lost)
     assert "its worker was lost 2 times: BrokenProcessPool" in lost.why
     begun = Counter((tmp_path / "log").read_text().split())
+    assert sorted(job.key for job, _ in again) == ["3", "5"]
+    assert all("BrokenProcessPool" in why for _, why in again)
     assert begun == Counter("01234567") + Counter({"3": 1, "5": 1})
 
 

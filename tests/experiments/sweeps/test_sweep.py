@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,23 @@ def test_failures_are_kept_counted_and_tried_again(file: Path, capsys: pytest.Ca
     Fragile.schedule = Vllm.schedule  # type: ignore[method-assign]
     assert sweep(file, *policy) == 0
     assert not list((file.parent / "out" / "points").glob("*.failure.json"))
+
+
+def test_workers_that_died_are_told_of(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    died: list[str] = []
+
+    def dies_once(task: Task) -> Answer:
+        if not died:
+            died.append(task.key)
+            raise BrokenExecutor("killed")
+        return run_point(task)
+
+    monkeypatch.setattr(running, "run_point", dies_once)
+    assert sweep(file) == 0
+    assert "lost 1 of the workers; what they were at was run again (BrokenExecutor: killed)" in capsys.readouterr().out
+    assert len(list((file.parent / "out" / "points").iterdir())) == 8
 
 
 def test_a_worker_with_other_files_refuses(file: Path) -> None:
