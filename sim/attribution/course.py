@@ -45,9 +45,10 @@ class Course:
         """Splits the iterations of a result."""
         rows = result.iterations
         server = np.asarray(rows["server"], np.int64)
-        order = np.argsort(server, kind="stable")
-        place = np.full(len(order) + 1, -1)
-        place[order] = np.arange(len(order))
+        number = len(server)
+        order = np.argsort(server, kind="stable") if server.any() else slice(number)
+        place = np.full(number + 1, -1)
+        place[:-1][order] = np.arange(number)
         start, end = (np.asarray(rows[name], np.float64)[order] for name in ("start", "end"))
         shape = [np.asarray(rows[name])[order] for name in SHAPE]
         prompts, decodes, batch, model = _times(shape, cost_model)
@@ -75,7 +76,10 @@ class Course:
     def sums(self) -> NDArray[np.float64]:
         """Running sums, a row each: seconds, decodes alone, what prompts add to them, copies, beyond; 0 at place 0."""
         columns = (self.seconds, self.decodes, self.batch - self.decodes, self.copies, self.beyond)
-        return np.stack([np.concatenate([[0.0], np.cumsum(column)]) for column in columns])
+        sums = np.zeros((len(columns), len(self.end) + 1))
+        for column, running in zip(columns, sums, strict=True):
+            np.cumsum(column, out=running[1:])
+        return sums
 
     def between(self, after: Integers, last: Integers) -> NDArray[np.float64]:
         """The sums over the places after `after` up to `last`, a row each."""
@@ -88,8 +92,8 @@ def _times(shape: list[NDArray[Any]], cost_model: CostModel) -> tuple[Floats, Fl
     time = cost_model.iteration_time
     decodes = _decodes(number, context, cost_model)
     prompts, batch = np.zeros(len(number)), decodes.copy()
-    for row in np.flatnonzero(prefill).tolist():
-        p, d, c, a, n = (column[row].item() for column in shape[:5])
+    rows = np.flatnonzero(prefill)
+    for row, p, d, c, a, n in zip(rows.tolist(), *(column[rows].tolist() for column in shape[:5]), strict=True):
         batch[row] = time(BatchShape(p, d, c, a, n))
         prompts[row] = time(BatchShape(p, 0, 0, a, n - d)) if d else batch[row]
     model = batch.copy()

@@ -119,14 +119,14 @@ def below(values: Integers, weights: Floats, begin: Integers, end: Integers, lim
     """
     total = np.zeros(len(begin))
     bits = int(limit.max(initial=0)).bit_length()
-    values = np.minimum(values, (1 << bits) - 1)
+    values = np.minimum(values, (1 << bits) - 1).astype(np.int32)
     for bit in reversed(range(bits)):
-        high = (values >> bit) & 1 == 1
-        lows = np.concatenate([[0], np.cumsum(~high)])
-        sums = np.concatenate([[0.0], np.cumsum(np.where(high, 0.0, weights))])
+        high = (values & (1 << bit)) != 0
+        low = ~high
+        lows = np.concatenate([[0], np.cumsum(low)])
+        sums = np.concatenate([[0.0], np.cumsum(weights * low)])
         up = (limit >> bit) & 1 == 1
         total += np.where(up, sums[end] - sums[begin], 0.0)
         begin, end = (np.where(up, lows[-1] + edge - lows[edge], lows[edge]) for edge in (begin, end))
-        order = np.concatenate([np.flatnonzero(~high), np.flatnonzero(high)])
-        values, weights = values[order], weights[order]
+        values, weights = (np.concatenate([column[low], column[high]]) for column in (values, weights))
     return total
