@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from calibrate.backend import attention_for, runner_for
 from calibrate.copies import measure_copies
 from calibrate.grid import Case, Limits, grid
 from calibrate.journal import Journal
-from calibrate.measure import Meter, Progress, Repeats, measure
+from calibrate.measure import PASSES, Meter, Progress, Repeats, measure
 from calibrate.measurements import Measurements
 from calibrate.memory import fitted
 from calibrate.model import Decoder
@@ -22,6 +22,10 @@ from calibrate.timing import TYPES, Clocks, checked, described, free_memory, kno
 from traces.errors import SlosimError
 
 BLOCK_SIZE = 16
+CPU_CACHE = 16_384
+"""Tokens of a CPU's cache unless it is said: others use its memory, too."""
+COPYING = 0.25
+"""Share of the minutes after which copies make way for the grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ class Settings:
     """bfloat16 on a GPU and float32 on a CPU unless it is said."""
     shards: int = 1
     minutes: float = 8.0
-    limits: Limits = Limits(cache=2**40)  # noqa: RUF009  (frozen)
+    limits: Limits = Limits(cache=0)  # noqa: RUF009  (frozen)
+    """A cache of nought tokens is as large as a GPU's memory allows, and of a modest size on a CPU."""
     repeats: Repeats = Repeats()  # noqa: RUF009  (a tuple)
     output: Path = Path("calibration")
     by: str = "not stated"
@@ -60,7 +65,13 @@ def calibrate(settings: Settings, told: Told = lambda *_: None) -> Calibration:
     meter, limits, about = prepared(settings)
     journal = Journal(settings.output / "points.jsonl", about).open()
     cases = grid(limits, BLOCK_SIZE, settings.seed)
-    measure_copies(meter, limits, journal, lambda done, total: told("copies", Progress(done, total, float("nan"))))
+    measure_copies(
+        meter,
+        limits,
+        journal,
+        until=begin + 60 * settings.minutes * COPYING,
+        told=lambda done, total: told("copies", Progress(done, total, float("nan"))),
+    )
     measure(
         meter,
         cases,
@@ -76,7 +87,7 @@ def concluded(settings: Settings, journal: Journal, shape: Config, cases: list[C
     """Fits what the journal holds and writes points, profile and report into the output folder."""
     from calibrate.report import write_report
 
-    measurements = Measurements(journal.rows, {**journal.about, "batches_planned": len(cases)})
+    measurements = Measurements(journal.rows, {**journal.about, "rows_planned": PASSES * len(cases)})
     measurements.save(settings.output / "points.parquet")
     made = calibrated(
         measurements,
@@ -98,7 +109,9 @@ def prepared(settings: Settings) -> tuple[Meter, Limits, dict[str, Any]]:
     if dtype not in TYPES:
         raise SlosimError(f"there is no number type {dtype!r}: choose from {', '.join(TYPES)}")
     memory = settings.memory or free_memory(device)
-    limits = fitted(shape, settings.limits, TYPES[dtype].itemsize, memory)
+    most = 2**40 if device.startswith("cuda") else CPU_CACHE
+    wanted = replace(settings.limits, cache=settings.limits.cache or most)
+    limits = fitted(shape, wanted, TYPES[dtype].itemsize, memory)
     watch = stopwatch(device)
     positions = limits.context
     attention = attention_for(shape, device, TYPES[dtype], BLOCK_SIZE)

@@ -43,7 +43,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--forward", type=int, default=4096, metavar="TOKENS", help="largest forward size (4096)")
     parser.add_argument("--context", type=int, default=6144, metavar="TOKENS", help="longest sequence (6144)")
     parser.add_argument("--sequences", type=int, default=256, metavar="N", help="most sequences at once (256)")
-    parser.add_argument("--cache", type=int, metavar="TOKENS", help="tokens of cache (what the memory holds)")
+    parser.add_argument("--cache", type=int, metavar="TOKENS", help="tokens of cache (cuda: what fits; cpu: 16384)")
     parser.add_argument("--mixed", type=int, default=60, metavar="N", help="mixed batches to fit to (60)")
     parser.add_argument("--held-out", type=int, default=60, metavar="N", help="random batches to test on (60)")
     parser.add_argument("--seed", type=int, default=0, help="of the random batches, their order and the draws (0)")
@@ -67,9 +67,9 @@ def main(options: Namespace) -> int:
         print(f"\nstopped: what is finished is kept in {chosen.output}; the same command goes on", file=sys.stderr)
         raise
     print("\n".join(made.lines()))
-    done, planned = len(made.measurements.batches), made.measurements.about["batches_planned"]
+    done, planned = sum(map(len, made.measurements.batches)), made.measurements.about["rows_planned"]
     if done < planned:
-        print(f"{planned - done} of {planned} batches are missing: the minutes are over; the same command goes on")
+        print(f"{planned - done} of {planned} measurements are missing: time is over; the same command goes on")
     print(f"written to {chosen.output}; try: slosim compare --profile {chosen.output / made.profile.name}.json")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 Rows = Sequence[Mapping[str, Any]]
 LENGTHS = (16, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 """Sequences to move and to compute anew, in tokens."""
+
+
+LONG = 2.0
+"""Seconds after which one length is not repeated any more, if it was at least once besides the warm-up."""
 
 
 class Line(NamedTuple):
@@ -43,8 +48,18 @@ class Copies(NamedTuple):
         return (self.out.per_token + self.back.per_token) / 2
 
 
-def measure_copies(meter: Meter, limits: Limits, journal: Journal, told: Callable[[int, int], None]) -> None:
-    """Measures what the journal lacks of copies and recomputing; a row per length and pass."""
+def measure_copies(
+    meter: Meter,
+    limits: Limits,
+    journal: Journal,
+    *,
+    until: float = float("inf"),
+    told: Callable[[int, int], None] = lambda *_: None,
+) -> None:
+    """Measures what the journal lacks of copies and recomputing, until `until` (of `time.monotonic`).
+
+    A row is a length in one of two passes; short lengths come first.
+    """
     from calibrate.measure import PASSES
 
     lengths = [length for length in LENGTHS if length <= min(limits.context, limits.cache)]
@@ -52,7 +67,7 @@ def measure_copies(meter: Meter, limits: Limits, journal: Journal, told: Callabl
     wanted = [(length, number) for number in range(PASSES) for length in lengths]
     for index, (length, number) in enumerate(wanted):
         told(index, len(wanted))
-        if (length, number) not in held:
+        if (length, number) not in held and time.monotonic() < until:
             journal.add(_row(meter, length, limits.forward) | {"copy_pass": number})
 
 
@@ -68,7 +83,10 @@ def _row(meter: Meter, length: int, forward: int) -> dict[str, Any]:
             meter.runner(plan([piece], cache, meter.decoder.config.positions))
 
     times: dict[str, list[float]] = {"recompute": [], "out": [], "back": []}
+    begin = time.monotonic()
     for repeat in range(meter.repeats.least + 1):
+        if repeat > 1 and time.monotonic() - begin > LONG:
+            break
         row = {
             "recompute": meter.watch.seconds(recompute),
             "out": meter.watch.seconds(lambda: cache.swap_out(sequence)),

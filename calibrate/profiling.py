@@ -46,7 +46,7 @@ class Calibration:
                 f"bias {error.bias:+.2%}"
                 for kind, error in self.whole_errors.items()
             ),
-            f"noise floor: passes differ by {self.measurements.noise:.2%} (median)",
+            _noise_line(self.measurements.noise),
             f"S_pf {size} tokens (from {exact}), T_pf {1000 * seconds:.1f} ms",
         ]
         if scaling is not None:
@@ -57,6 +57,10 @@ class Calibration:
         if self.copies:
             told.append(_copies_line(self.copies))
         return told
+
+
+def _noise_line(noise: float) -> str:
+    return "noise floor: unknown, one pass only" if np.isnan(noise) else f"noise floor: passes differ by {noise:.2%}"
 
 
 def _copies_line(found: Copies) -> str:

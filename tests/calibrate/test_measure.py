@@ -149,11 +149,13 @@ def test_a_meter_leaves_the_cache_as_it_was() -> None:
 
 def test_copies_and_recomputing_are_measured_once_each_and_give_the_cache_back(tmp_path: Path) -> None:
     limits, one = replace(SMALL, forward=50), meter(KnownWatch(), Repeats(1, 2, 0.0, 2))
-    measure_copies(one, limits, journal(tmp_path), lambda *_: None)
+    measure_copies(one, limits, journal(tmp_path))
     kept = journal(tmp_path)
     assert sorted(row["copied_tokens"] for row in kept.rows) == [16, 16, 64, 64, 128, 128]
     assert one.cache.free_blocks == 256
-    measure_copies(one, limits, kept, lambda *_: None)
+    measure_copies(one, replace(limits, context=20), journal(tmp_path / "late"), until=time.monotonic() - 1)
+    assert journal(tmp_path / "late").rows == []
+    measure_copies(one, limits, kept)
     assert len(kept.rows) == 6
     found = copies(kept.rows)
     assert found is not None
