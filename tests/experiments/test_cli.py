@@ -135,7 +135,8 @@ def test_run_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "ui.perfetto.dev" in told
     files = {path.name for path in (tmp_path / "r").iterdir()}
     assert files == {
-        "requests.parquet", "iterations.parquet", "spans.parquet", "summary.json", "bench.json", "timeline.json.gz"
+        "requests.parquet", "iterations.parquet", "spans.parquet", "events.parquet", "causes.parquet",
+        "summary.json", "bench.json", "timeline.json.gz",
     }  # fmt: skip
     kept = json.loads((tmp_path / "r" / "summary.json").read_text())
     assert kept["provenance"]["run"]["config"]["trace"]["requests"] == 20
