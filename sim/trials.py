@@ -49,6 +49,7 @@ def trials() -> list[Trial]:
         _tight("tight cache, mixed SLOs", _trace(24, 6, 1.0, (1, 60), (1, 60), MIXED_SLOS), 16, 2),
         _tight("each just fits", _trace(12, 7, 0.2, (90, 100), (20, 30)), 16, 0),
         _tight("blocks of one token", _trace(12, 8, 0.2, (1, 20), (1, 20), MIXED_SLOS), 1, 4),
+        Trial("as large as the cache", _whole_cache(), 120, 1),
         Trial("one can never fit", _trace(9, 9, 1.0, (30, 60), (1, 9)), 4),
         Trial("idle between bursts", _pauses(), 30),
     ]
@@ -73,6 +74,12 @@ def _long_prompts() -> Trace:
     lengths = (20, 3000, 15, 4000, 30, 8, 2500, 60)
     rows = [TraceRow(0.05 * n, tokens, 5 + n, MIXED_SLOS[n % 4]) for n, tokens in enumerate(lengths)]
     return Trace.from_rows(rows)
+
+
+def _whole_cache() -> Trace:
+    """Requests that fill the cache alone, some of them to the last block already when they start."""
+    lengths = ((120, 1), (119, 2), (60, 61), (120, 1), (1, 120), (3, 3))
+    return Trace.from_rows([TraceRow(0.2 * n, *each, MIXED_SLOS[n % 4]) for n, each in enumerate(lengths)])
 
 
 def _pauses() -> Trace:

@@ -79,6 +79,11 @@ class BoundAccelGen(Scheduler):
             self._order = number + 1, chunk, longest
         return self._order[0]
 
+    @property
+    def kept(self) -> int:
+        """Blocks that admissions leave free; none on an empty device, where a request may need all there are."""
+        return self.watermark if self.server.running_count else 0
+
     def schedule(self, server: Server) -> Batch:
         if not (server.prefilling or server.paused):
             batch = self._all_decode(server)
@@ -96,7 +101,7 @@ class BoundAccelGen(Scheduler):
         if not steady or (short and self.policy.overflow != "newest"):
             return None
         if server.waiting.size or short:
-            room = server.free_blocks - self.watermark
+            room = server.free_blocks - self.kept
             if self._forced:  # decodes go first if all are urgent, and nobody else is deferrable
                 if loosest > (1 + self.policy.urgency) * server.history.longest_iteration:
                     return None
@@ -110,10 +115,10 @@ class BoundAccelGen(Scheduler):
                 return None
         if pool.size > (size := self.budget(server, tightest)):
             return None
-        batch = server.new_batch(size, self.watermark)
+        batch = server.new_batch(size, self.kept)
         batch.decode_all()
         if short:  # the newest made room, in which an urgent newcomer may find a place
-            return None if self.head()[1] <= batch.blocks_left - self.watermark else batch
+            return None if self.head()[1] <= batch.blocks_left - batch.watermark else batch
         if self._lasts(server, full):
             batch.hold(head_of_line=full)
         return batch

@@ -34,7 +34,7 @@ class Decision:
         self.slack = bound.slack()
         self.tightest = inf
         self._budgets: dict[float, int] = {}
-        self.batch = server.new_batch(1 << 62, bound.watermark)
+        self.batch = server.new_batch(1 << 62, bound.kept)
         forced = self.policy.slo_ordering and self.policy.urgent
         self.limit = self.policy.urgency * self.slack.longest if forced else -inf
         """Remaining time up to which a request is urgent."""

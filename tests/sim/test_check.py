@@ -404,7 +404,7 @@ def test_bad_policies_are_caught(kind: type[Scheduler]) -> None:
 
 def test_simple_is_good() -> None:
     """What the bad ones spoil is good itself."""
-    assert len(check_scheduler(Simple()).trials) == 11
+    assert len(check_scheduler(Simple()).trials) == 12
 
 
 def test_a_policy_must_be_a_scheduler() -> None:
