@@ -26,10 +26,14 @@ def provenance(result: RunResult, config: Mapping[str, Any] | None = None) -> di
     for it, slosim's version and the digest of its source.
     """
     about = {name: value for name, value in result.about.items() if name not in MEASURED}
-    return {
-        "run": {**about, "config": dict(config or {}), "version": slosim_version(), "source_digest": source_digest()},
-        "made": made() | {name: result.about[name] for name in MEASURED if name in result.about},
-    }
+    told = origin({**about, "config": dict(config or {})})
+    told["made"] |= {name: result.about[name] for name in MEASURED if name in result.about}
+    return told
+
+
+def origin(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance of anything: what asked for it, our version and source, when and where."""
+    return {"run": {**asked, "version": slosim_version(), "source_digest": source_digest()}, "made": made()}
 
 
 def made() -> dict[str, str]:

@@ -13,10 +13,10 @@ examples:
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
 
 from experiments.commands.options import add_output
+from experiments.commands.sweep import add_executor
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -25,8 +25,8 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, metavar="N", help="replications (default: the study's)")
     parser.add_argument("--requests", type=int, metavar="N", help="requests of each run (default: the study's)")
     parser.add_argument("--quick", action="store_true", help="hardly any work: shows that it runs")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: all cores)")
     add_output(parser, "results/studies")
+    add_executor(parser)
 
 
 def main(options: Namespace) -> int:
@@ -34,9 +34,8 @@ def main(options: Namespace) -> int:
     from dataclasses import replace
 
     from experiments.console import console
-    from experiments.pool import cores
     from experiments.studies import STUDIES, study_of
-    from experiments.studies.running import Running
+    from experiments.studies.running import Studying
 
     out = console()
     if not options.names:
@@ -44,10 +43,9 @@ def main(options: Namespace) -> int:
             out.print(f"{name:12} {what}", markup=False)
         return 0
     studies = [study_of(name) for name in (STUDIES if options.names == ["all"] else options.names)]
-    jobs = options.jobs or int(os.environ.get("SLOSIM_JOBS", 0)) or cores()
-    running = Running(options.output, out, jobs)
+    studying = Studying(options.output, out, options.executor, options.jobs)
     for each in studies:
         sized = each.quick() if options.quick else each
         sized = replace(sized, seeds=options.seeds or sized.seeds, requests=options.requests or sized.requests)
-        running.run(sized)
+        studying.run(sized)
     return 0

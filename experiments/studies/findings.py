@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from experiments.grid import Summary
 from experiments.replications import Interval, interval
-from experiments.studies.study import Setting, Study, Variant
+from experiments.studies.study import SETTING, Setting, Study, Variant
+from experiments.sweeps.plan import Point
 
 SHARES = ("slo_attainment", "kvc_", "gpu_", "pivot_utilization")
 """How the names of metrics begin that are shares: they differ in percentage points, others in per cent."""
@@ -43,6 +44,11 @@ class Place(NamedTuple):
     setting: str
     rate: float
     variant: str
+
+    @classmethod
+    def of(cls, point: Point) -> Place:
+        """Where a run of a study belongs."""
+        return cls(dict(point.varied)[SETTING], point.rate or 0.0, point.policy.title)
 
 
 class Findings:

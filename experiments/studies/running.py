@@ -1,62 +1,62 @@
-"""A study at work: its cells in worker processes, what is finished already taken from its files."""
+"""A study at work: its runs are points of a sweep, those that were run before taken from their files."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from experiments.console import Steps
 from experiments.files import write_text
-from experiments.grid import Cell, Summary, run_cell
-from experiments.pool import remove_drafts, run_all
-from experiments.provenance import source_digest
+from experiments.grid import Summary
 from experiments.studies.findings import Findings, Place
 from experiments.studies.report import csv_text, markdown, text
 from experiments.studies.study import Study
+from experiments.sweeps.executors import opened
+from experiments.sweeps.plan import Point
+from experiments.sweeps.progress import Progress
+from experiments.sweeps.running import Found, Running
+from experiments.sweeps.store import Failed, Record, Store
+from traces.errors import SlosimError
 
 
 @dataclass
-class Running:
-    """Runs studies one after the other; cells that they share are run once."""
+class Studying:
+    """Runs studies one after the other; runs that they share are made once."""
 
     folder: Path
     out: Console
-    jobs: int = 1
+    executor: str = "local"
+    jobs: int | None = None
 
     def run(self, study: Study) -> Findings:
-        """Runs what is missing, writes the tables, prints them; an interrupt leaves what is finished."""
-        cells = list(study.cells(self.folder / "cells"))
-        known = {cell.place: summary for _, _, cell in cells if (summary := finished(cell))}
-        missing = [cell for _, _, cell in cells if cell.place not in known]
+        """Runs what is missing, writes the tables, prints them; an interrupt leaves what is finished.
+
+        Raises SlosimError, after everything else was run, if runs failed.
+        """
+        points = list(study.points())
         self.out.print(f"{study.name}: {study.question}", markup=False)
-        self.out.print(f"{len(cells)} runs, {len(cells) - len(missing)} of them finished before", markup=False)
         try:
-            known |= self._run_all(study, missing)
+            found = self._run_all(points)
         except KeyboardInterrupt:
-            remove_drafts(self.folder)
             self.out.print("\nInterrupted. The same command goes on from here.")
             raise
-        runs: dict[Place, list[Summary]] = {}
-        for setting, variant, cell in cells:
-            place = Place(setting.name, cell.rate or 0.0, variant.title)
-            runs.setdefault(place, []).append(known[cell.place])
-        findings = Findings(study, runs)
+        findings = Findings(study, _by_place(points, found))
         self._write(findings)
         return findings
 
-    def _run_all(self, study: Study, missing: list[Cell]) -> dict[Path, Summary]:
-        done: dict[Path, Summary] = {}
-        with Steps(self.out, study.name, len(missing)) as steps:
-            for cell, outcome in run_all(run_cell, missing, self.jobs):
-                done[cell.place] = outcome.summary
-                load = f"{cell.rate:g} requests/s, seed {cell.seed}"
-                steps.finished(f"{cell.folder.name}, {cell.title}, {load}: {outcome.seconds:.1f} s")
-        return done
+    def _run_all(self, points: list[Point]) -> list[Found]:
+        found: list[Found] = []
+        with opened(self.executor, self.jobs) as cluster, Steps(self.out, "starting", len(points)) as steps:
+            progress, running = Progress(steps), Running(Store(self.folder / "points"), cluster)
+            for each in running.run(deque(points)):
+                found.append(each)
+                progress.told(each)
+            progress.lost(running.lost)
+        self.out.print(f"{len(points)} runs, {progress.before} of them finished before", markup=False)
+        return found
 
     def _write(self, findings: Findings) -> None:
         place = self.folder / findings.study.name
@@ -68,13 +68,17 @@ class Running:
         self.out.print(f"Files are in {place}", markup=False)
 
 
-def finished(cell: Cell) -> Summary | None:
-    """The metrics of a cell that was run before, with the same scenario and the same source; None otherwise."""
-    try:
-        written: Mapping[str, Any] = json.loads(cell.place.read_text("utf-8"))
-        made = written["provenance"]["run"]
-        same = (made["config"]["digest"], made["source_digest"]) == (cell.scenario.digest, source_digest())
-    except (OSError, ValueError, KeyError):
-        return None
-    missing = float("nan")
-    return {name: missing if value is None else value for name, value in written["summary"].items()} if same else None
+def _by_place(points: list[Point], found: list[Found]) -> dict[Place, list[Summary]]:
+    """The metrics of each place, by seed; raises SlosimError if a run failed."""
+    failed = [each for each in found if isinstance(each.kept, Failed)]
+    if failed:
+        point, kept, _ = failed[0]
+        assert isinstance(kept, Failed)
+        raise SlosimError(f"{len(failed)} of {len(found)} runs failed, such as {point.title}: {kept.error}")
+    known = {id(each.point): each.kept for each in found}
+    runs: dict[Place, list[Summary]] = {}
+    for point in points:
+        kept = known[id(point)]
+        assert isinstance(kept, Record)
+        runs.setdefault(Place.of(point), []).append(kept.summary)
+    return runs

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.grid import Cell
 from experiments.scenario import Scenario
+from experiments.sweeps.plan import Point
 
 if TYPE_CHECKING:
     from experiments.studies.findings import Findings
+
+SETTING = "setting"
+"""What the runs of a study vary besides policy, load and seed."""
 
 
 class Variant(NamedTuple):
@@ -94,15 +96,14 @@ class Study:
         settings = tuple(setting._replace(rates=setting.rates[-2:]) for setting in self.settings[:1])
         return replace(self, settings=settings, requests=40, seeds=2)
 
-    def cells(self, folder: Path) -> Iterator[tuple[Setting, Variant, Cell]]:
-        """All runs. Those that several studies share have the same files."""
+    def points(self) -> Iterator[Point]:
+        """All runs; those that several studies share are kept once."""
         for setting in self.settings:
-            scenarios = {variant: self._scenario(setting, variant) for variant in self.variants}
+            scenarios = [self._scenario(setting, variant) for variant in self.variants]
             for rate in sorted(setting.rates, reverse=True):
                 for seed in range(self.first_seed, self.first_seed + self.seeds):
-                    for variant, scenario in scenarios.items():
-                        at = scenario.at(rate, seed)
-                        yield setting, variant, Cell(at, 0, rate, seed, folder / setting.name, detailed=False)
+                    for scenario in scenarios:
+                        yield Point(scenario.at(rate, seed), ((SETTING, setting.name),))
 
     def _scenario(self, setting: Setting, variant: Variant) -> Scenario:
         from experiments.named import split_spec

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from experiments.console import Steps
 from experiments.files import write_json
-from experiments.provenance import made, slosim_version, source_digest
+from experiments.provenance import origin
 from experiments.replications import Interval, interval, paired
 from experiments.sweeps.capacity import Search, Target
 from experiments.sweeps.executors import opened
@@ -92,12 +92,11 @@ class Capacities:
 
     def _write(self, searches: list[Search]) -> None:
         write_points(self.folder / "points.parquet", self.found, self.asked)
-        run = {"asked": dict(self.asked), "version": slosim_version(), "source_digest": source_digest()}
         content = {
             "targets": [str(target) for target in self.targets],
             "tolerance": self.tolerance,
             "capacities": [_as_json(*group) for group in groups(searches).items()],
-            "provenance": {"run": run, "made": made()},
+            "provenance": origin({"asked": self.asked}),
         }
         write_json(self.folder / "capacity.json", content)
 

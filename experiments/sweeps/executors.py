@@ -5,6 +5,7 @@ Whatever it is, it is a `concurrent.futures.Executor`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -23,10 +24,12 @@ FORMS = "local, local:PROCESSES, serial, dask:ADDRESS, slurm:FILE.toml, or modul
 def opened(spec: str, jobs: int | None = None) -> Iterator[Cluster]:
     """The executor that `spec` names, ready for work; leaving by an error or an interrupt ends local processes at once.
 
-    `jobs` is the number of local processes, elsewhere of points that are under way at a time. Raises SlosimError if
+    `jobs` is the number of local processes, elsewhere of points that are under way at a time; SLOSIM_JOBS in the
+    environment stands in for it. Raises SlosimError if
     there is no such executor or it cannot be reached.
     """
     name, _, rest = spec.partition(":")
+    jobs = jobs or int(os.environ.get("SLOSIM_JOBS", 0)) or None
     with ExitStack() as stack:
         if name == "local":
             number = _number(spec, rest) if rest else jobs or cores()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from experiments.console import Steps
+from experiments.sweeps.running import Found
+from experiments.sweeps.store import Record
 
 EVERY = 2.0
 """Seconds between two lines where there is no terminal."""
@@ -20,7 +22,18 @@ class Progress:
     before: int = 0
     """Points that had been run before."""
     began: float = field(default_factory=perf_counter)
-    told: float = float("-inf")
+    last: float = float("-inf")
+    """When something was told."""
+
+    def told(self, found: Found) -> None:
+        """One more is done; a failure is told in any case."""
+        point, kept, before = found
+        if before:
+            self.kept()
+        elif isinstance(kept, Record):
+            self.finished(f"{point.title}: {kept.seconds:.1f} s")
+        else:
+            self.finished(f"{point.title}: FAILED: {kept.error}", urgent=True)
 
     def kept(self) -> None:
         """One more is done, and was so before."""
@@ -36,8 +49,8 @@ class Progress:
         steps.reached(done, line)
         if steps.out.is_terminal and not urgent:
             return
-        if urgent or now - self.told >= EVERY or done == steps.total:
-            self.told = now
+        if urgent or now - self.last >= EVERY or done == steps.total:
+            self.last = now
             steps.out.print(f"[{done}/{steps.total}] {line}", markup=False)
 
     def lost(self, workers: Sequence[str]) -> None:

@@ -36,23 +36,26 @@ class Running:
     def run(self, points: deque[Point]) -> Iterator[Found]:
         """What is known of each point, those kept before first; more may be put into `points` meanwhile."""
         tasks: deque[Task] = deque()
-        running: dict[str, Point] = {}
+        running: dict[str, list[Point]] = {}
         yield from self._kept(points, tasks, running)
         while tasks:
             with closing(drive(self.cluster, run_point, tasks, self._again)) as driven:
                 for task, answer in driven:
-                    yield Found(running.pop(task.key), self._keep(task, answer), False)
+                    kept = self._keep(task, answer)
+                    yield from (Found(point, kept, False) for point in running.pop(task.key))
                     yield from self._kept(points, tasks, running)
 
-    def _kept(self, points: deque[Point], tasks: deque[Task], running: dict[str, Point]) -> Iterator[Found]:
-        """What is kept of the points; the others become tasks."""
+    def _kept(self, points: deque[Point], tasks: deque[Task], running: dict[str, list[Point]]) -> Iterator[Found]:
+        """What is kept of the points; the others become tasks, those that come to the same one task."""
         while points:
             point = points.popleft()
             key = key_of(point.scenario)
             if record := self.store.record(key):
                 yield Found(point, record, True)
+            elif key in running:
+                running[key].append(point)
             else:
-                running[key] = point
+                running[key] = [point]
                 tasks.append(Task(point.scenario, key))
 
     def _keep(self, task: Task, answer: Answer | Lost) -> Kept:

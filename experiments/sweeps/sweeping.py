@@ -16,7 +16,7 @@ from experiments.sweeps.plan import Point
 from experiments.sweeps.progress import Progress
 from experiments.sweeps.report import groups, told, warnings
 from experiments.sweeps.running import Found, Running
-from experiments.sweeps.store import Failed, Record, Store
+from experiments.sweeps.store import Failed, Store
 from experiments.sweeps.table import write_points
 
 
@@ -51,13 +51,7 @@ class Sweeping:
             progress = Progress(steps)
             for each in running.run(deque(self.points)):
                 self.found.append(each)
-                point, kept, before = each
-                if before:
-                    progress.kept()
-                elif isinstance(kept, Record):
-                    progress.finished(f"{point.title}: {kept.seconds:.1f} s")
-                else:
-                    progress.finished(f"{point.title}: FAILED: {kept.error}", urgent=True)
+                progress.told(each)
         progress.lost(running.lost)
         if progress.before:
             self.out.print(f"{progress.before} of {len(self.points)} points had been run before", markup=False)

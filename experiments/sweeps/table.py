@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.files import without_nan
-from experiments.provenance import made, slosim_version, source_digest
+from experiments.provenance import origin
 from experiments.results import write_table
 from experiments.sweeps.plan import Point
 from experiments.sweeps.running import Found
@@ -23,8 +23,7 @@ def write_points(path: Path, found: Iterable[Found], asked: Mapping[str, Any]) -
     rows = [_row(point, kept) for point, kept, _ in found]
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: _column([row.get(name) for row in rows]) for name in [*names[:-1], "error"] if rows}
-    run = {"asked": dict(asked), "version": slosim_version(), "source_digest": source_digest()}
-    return write_table(path, columns, json.dumps(without_nan({"run": run, "made": made()}), default=str))
+    return write_table(path, columns, json.dumps(without_nan(origin({"asked": asked})), default=str))
 
 
 def _row(point: Point, kept: Kept) -> dict[str, Any]:

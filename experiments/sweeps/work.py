@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from experiments.files import plain, without_nan
 from experiments.inputs import Inputs, build, run
 from experiments.named import check_policy
-from experiments.provenance import made, provenance, slosim_version, source_digest
+from experiments.provenance import origin, provenance
 from experiments.scenario import Scenario
 from experiments.sweeps.digests import key_of
 from experiments.sweeps.overload import overloaded
@@ -48,13 +48,11 @@ def run_point(task: Task) -> Answer:
 def failure(task: Task, error: BaseException | str, told: str = "") -> dict[str, Any]:
     """The content of the file of a point that failed."""
     name = "" if isinstance(error, str | SlosimError) else f"{type(error).__name__}: "
-    source = {"version": slosim_version(), "source_digest": source_digest()}
-    run = {"config": config_of(task.scenario), **source}
     return {
         "key": task.key,
         "error": f"{name}{error}",
         "traceback": told,
-        "provenance": {"run": run, "made": made()},
+        "provenance": origin({"config": config_of(task.scenario)}),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -13,14 +12,16 @@ import pytest
 from rich.console import Console
 
 from experiments.cli import main
+from experiments.inputs import run
 from experiments.replications import Interval
 from experiments.studies import STUDIES, study_of
-from experiments.studies import running as running_module
 from experiments.studies.findings import Findings, Place, said
 from experiments.studies.report import csv_text, markdown, text
-from experiments.studies.running import Running
+from experiments.studies.running import Studying
 from experiments.studies.study import SMALL, Setting, Study, Variant
 from experiments.studies.verdicts import lowest_and_highest, what_moves, who_wins, wins
+from experiments.sweeps import digests, running
+from experiments.sweeps.work import Answer, Task, run_point
 from traces.errors import SlosimError
 
 HERE = Setting("here", "made up", {}, (1.0, 2.0))
@@ -131,9 +132,10 @@ def test_every_study_is_whole(name: str) -> None:
     """Its policies, predictors and settings exist, no run is named twice, and five seeds or more bear its intervals."""
     asked = study_of(name)
     assert asked.name == name
-    cells = [cell for _, _, cell in asked.cells(Path("nowhere"))]
-    assert len(cells) == len(asked.variants) * asked.seeds * sum(len(setting.rates) for setting in asked.settings)
-    assert len({cell.place for cell in cells}) == len(cells)
+    points = list(asked.points())
+    assert len(points) == len(asked.variants) * asked.seeds * sum(len(setting.rates) for setting in asked.settings)
+    assert len({(Place.of(point), point.seed) for point in points}) == len(points)
+    assert len({point.scenario for point in points}) == len(points)
     assert asked.seeds >= 5
     assert asked.verdict in (what_moves, who_wins)
 
@@ -154,65 +156,92 @@ def little(**changes: Any) -> Study:
     return replace(asked, settings=(SMALL._replace(rates=(2.0,)),), **changes)
 
 
-def test_finished_runs_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = Console(file=StringIO(), width=200)
-    at_work = Running(tmp_path, out)
-    first = at_work.run(little())
-    ran: list[str] = []
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is run in this process."""
+    titles: list[str] = []
 
-    def run_cell(cell: Any) -> Any:
-        ran.append(f"{cell.title} {cell.seed}")
-        return original(cell)
+    def noted(task: Task) -> Answer:
+        titles.append(f"{task.scenario.policies[0].title} {task.scenario.trace.seed}")
+        return run_point(task)
 
-    original = running_module.run_cell
-    monkeypatch.setattr(running_module, "run_cell", run_cell)
-    again = at_work.run(little())
+    monkeypatch.setattr(running, "run_point", noted)
+    return titles
+
+
+def test_finished_runs_are_not_run_again(tmp_path: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    studying = Studying(tmp_path, Console(file=StringIO(), width=200), "serial")
+    first = studying.run(little())
+    assert sorted(ran) == ["accelgen 0", "accelgen 1", "vllm 0", "vllm 1"]
+    ran.clear()
+    again = studying.run(little())
     assert not ran
     assert {key: runs[0]["goodput"] for key, runs in again.runs.items()} == {
         key: runs[0]["goodput"] for key, runs in first.runs.items()
     }
-    at_work.run(little(seeds=3))
+    studying.run(little(seeds=3))
     assert sorted(ran) == ["accelgen 2", "vllm 2"]
     ran.clear()
-    at_work.run(little(requests=9))
+    studying.run(little(requests=9))
     assert len(ran) == 4, "another scenario"
     ran.clear()
-    monkeypatch.setattr(running_module, "source_digest", lambda: "other")
-    at_work.run(little(requests=9))
+    monkeypatch.setattr(digests, "source_digest", lambda: "other")
+    studying.run(little(requests=9))
     assert len(ran) == 4, "another source"
 
 
 def test_the_runs_are_those_of_the_scenario(tmp_path: Path) -> None:
-    findings = Running(tmp_path, Console(file=StringIO())).run(little())
-    [(_, variant, cell)] = [each for each in little().cells(tmp_path / "cells") if each[2].title == "vllm"][:1]
-    written = json.loads(cell.place.read_text())
-    assert written["provenance"]["run"]["config"]["digest"] == cell.scenario.digest
-    assert findings.values(little().settings[0], 2.0, variant, "goodput")[0] == written["summary"]["goodput"]
+    findings = Studying(tmp_path, Console(file=StringIO()), "serial").run(little(seeds=2))
+    for point in little(seeds=2).points():
+        found = findings.runs[Place("12GB", 2.0, point.policy.title)][point.seed]
+        assert found["goodput"] == run(point.scenario, point.policy).summary()["goodput"]
 
 
 def test_an_interrupt_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = running_module.run_cell
-
-    def run_cell(cell: Any) -> Any:
-        if cell.seed == 1:
+    def interrupted(task: Task) -> Answer:
+        if task.scenario.trace.seed == 1:
             raise KeyboardInterrupt
-        return original(cell)
+        return run_point(task)
 
     told = StringIO()
-    monkeypatch.setattr(running_module, "run_cell", run_cell)
+    monkeypatch.setattr(running, "run_point", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        Running(tmp_path, Console(file=told)).run(little())
+        Studying(tmp_path, Console(file=told), "serial").run(little())
     assert "goes on from here" in told.getvalue()
-    monkeypatch.setattr(running_module, "run_cell", original)
-    Running(tmp_path, Console(file=told, width=200)).run(little())
+    monkeypatch.setattr(running, "run_point", run_point)
+    Studying(tmp_path, Console(file=told, width=200), "serial").run(little())
     assert "4 runs, 2 of them finished before" in told.getvalue()
+
+
+def test_runs_that_fail_are_told_after_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails_sometimes(task: Task) -> Answer:
+        if task.scenario.trace.seed == 1:
+            return Answer(f'{{"key": "{task.key}", "error": "no such luck"}}', failed=True)
+        return run_point(task)
+
+    monkeypatch.setattr(running, "run_point", fails_sometimes)
+    with pytest.raises(SlosimError, match=r"2 of 4 runs failed, such as setting=12GB, .*: no such luck"):
+        Studying(tmp_path, Console(file=StringIO()), "serial").run(little())
+    assert len(list((tmp_path / "points").iterdir())) == 4
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in STUDIES)
-    words = ["study", "chunking", "--quick", "--seeds", "1", "--requests", "20", "--jobs", "1", "-o", str(tmp_path)]
+    words = [
+        "study",
+        "chunking",
+        "--quick",
+        "--seeds",
+        "1",
+        "--requests",
+        "20",
+        "--executor",
+        "serial",
+        "-o",
+        str(tmp_path),
+    ]
     assert main(words) == 0
     assert {path.name for path in (tmp_path / "chunking").iterdir()} == {"table.txt", "table.md", "table.csv"}
     assert "Beside `accelgen`" in capsys.readouterr().out

@@ -17,7 +17,7 @@ from costmodel import profile
 from experiments.cli import main
 from experiments.inputs import build
 from experiments.replications import Interval
-from experiments.scenario import Scenario
+from experiments.settings import scenario_of
 from experiments.sweeps import running
 from experiments.sweeps.capacities import capacity, groups, warnings
 from experiments.sweeps.capacity import FURTHEST, Search, Target
@@ -80,7 +80,7 @@ def test_targets() -> None:
 
 
 def test_all_rates_see_the_same_requests_only_nearer() -> None:
-    scenario = Scenario(trace={"requests": 30, "rate": 1.0})
+    scenario = scenario_of(defaults={"trace": {"requests": 30, "rate": 1.0}})
     slow, fast = (build(scenario.at(rate, 3)).trace for rate in (0.5, 2.0))
     np.testing.assert_allclose(slow.arrived_at, 4 * fast.arrived_at)
     for column in ("prompt_tokens", "output_tokens", "ttft", "tbt"):

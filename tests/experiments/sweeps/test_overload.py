@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.inputs import build, run
-from experiments.scenario import Scenario
+from experiments.settings import scenario_of
 from experiments.sweeps.overload import grows, overloaded
 
 
@@ -22,11 +22,11 @@ def test_a_line_grows_and_noise_seldom_does() -> None:
 @pytest.mark.parametrize("policy", ["vllm", "accelgen"])
 def test_far_below_and_far_above_what_is_served(policy: str) -> None:
     """The paper's machine serves some 0.7 requests/s; a policy that favours newcomers hides nothing."""
-    scenario = Scenario(trace={"requests": 150, "rate": 1.0}, policies=[policy])
+    scenario = scenario_of(defaults={"trace": {"requests": 150, "rate": 1.0}, "policies": [policy]})
     said = {rate: overloaded(run(scenario, policy, build(scenario.at(rate)))) for rate in (0.1, 0.3, 4.0)}
     assert said == {0.1: False, 0.3: False, 4.0: True}
 
 
 def test_of_few_requests_nothing_is_said() -> None:
-    scenario = Scenario(trace={"requests": 99, "rate": 50.0}, policies=["vllm"])
+    scenario = scenario_of(defaults={"trace": {"requests": 99, "rate": 50.0}, "policies": ["vllm"]})
     assert not overloaded(run(scenario, "vllm"))

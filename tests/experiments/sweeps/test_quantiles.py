@@ -12,7 +12,7 @@ from scipy.special import ndtri, stdtrit
 
 from experiments.inputs import run
 from experiments.replications import interval
-from experiments.scenario import Scenario
+from experiments.settings import scenario_of
 from experiments.sweeps.quantiles import MIDDLES, Pool, Sketch, jackknifed, tails
 from sim.statistic import Sample
 
@@ -82,7 +82,7 @@ def test_it_covers_nearly_as_often_as_it_says_and_the_mean_of_p99s_does_not() ->
 
 
 def test_a_run_s_tails_are_its_metrics_percentiles() -> None:
-    scenario = Scenario(trace={"requests": 40, "rate": 1.0}, policies=["vllm"])
+    scenario = scenario_of(defaults={"trace": {"requests": 40, "rate": 1.0}, "policies": ["vllm"]})
     result = run(scenario, "vllm")
     summary = result.summary()
     for name, short in tails(result).items():

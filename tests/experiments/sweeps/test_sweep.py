@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
@@ -20,8 +21,11 @@ import pytest
 from costmodel import profile
 from experiments.cli import main
 from experiments.results import footer
-from experiments.sweeps import digests, running, work
+from experiments.settings import scenario_of
+from experiments.sweeps import digests, running
 from experiments.sweeps.digests import key_of
+from experiments.sweeps.driver import Cluster
+from experiments.sweeps.executors import Here
 from experiments.sweeps.plan import points_of
 from experiments.sweeps.store import Store
 from experiments.sweeps.work import Answer, Task, run_point
@@ -102,10 +106,11 @@ def test_every_file_says_where_it_comes_from(file: Path) -> None:
     for path in paths:
         content = json.loads(path.read_text())
         origin = content["provenance"]
+        config = {name: value for name, value in origin["run"]["config"].items() if name != "digest"}
         assert path.stem == content["key"]
         assert {"trace_digest", "profile_digest", "seed", "source_digest", "version"} <= origin["run"].keys()
         assert {"date", "numpy", "wall_seconds"} <= origin["made"].keys()
-        assert key_of(work.Scenario(**{k: v for k, v in origin["run"]["config"].items() if k != "digest"})) == path.stem
+        assert key_of(scenario_of(defaults=config)) == path.stem
     asked = footer(out / "points.parquet")["run"]["asked"]
     assert asked["grid"] == {"cache": {"kv_blocks": [300, 457]}}
 
@@ -156,6 +161,16 @@ def test_failures_are_kept_counted_and_tried_again(file: Path, capsys: pytest.Ca
     Fragile.schedule = Vllm.schedule  # type: ignore[method-assign]
     assert sweep(file, *policy) == 0
     assert not list((file.parent / "out" / "points").glob("*.failure.json"))
+
+
+def test_points_that_come_to_the_same_are_run_once(tmp_path: Path, ran: list[str]) -> None:
+    [point] = points_of({"trace": {"requests": 5, "rate": 1.0}, "policies": ["vllm"]})
+    other = point._replace(varied=(("setting", "of another name"),))
+    at_work = running.Running(Store(tmp_path), Cluster(Here(), 1))
+    found = list(at_work.run(deque([point, other])))
+    assert [each.point for each in found] == [point, other]
+    assert found[0].kept == found[1].kept
+    assert len(ran) == 1
 
 
 def test_workers_that_died_are_told_of(
