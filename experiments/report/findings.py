@@ -71,7 +71,8 @@ def _chance(claim: Claim, runs: Mapping[str, Sequence[Summary]], best: str, othe
         return ""
     difference: Interval = paired(ours, theirs)
     sure = "not chance" if difference.certain else "which may be chance"
-    low, high = (said(claim.kind, abs(value)) for value in (difference.mean, difference.half))
+    kind = "points" if claim.kind == "share" else claim.kind
+    low, high = (said(kind, abs(value)) for value in (difference.mean, difference.half))
     way = "more" if difference.mean > 0 else "less"
     return f"; {low} {way} than {other}, ± {high} over {len(ours)} seeds, {sure}"
 
@@ -80,4 +81,6 @@ def said(kind: str, value: float) -> str:
     """A value in few characters."""
     if kind == "share":
         return f"{100 * value:.1f} %"
+    if kind == "points":
+        return f"{100 * value:.1f} pp"
     return duration(value) if kind == "seconds" else f"{value:.3g}"

@@ -148,6 +148,12 @@ def test_findings_say_who_is_best_and_whether_that_is_chance() -> None:
     def one(jct: float, share: float) -> dict[str, float]:
         return {"mean_jct": jct, "slo_attainment_requests": share}
 
+    sure = {"a": [one(2.0, 0.5), one(2.0, 0.52)], "b": [one(2.0, 0.61), one(2.0, 0.632)]}
+    told = list(findings({"a": one(2.0, 0.51), "b": one(2.0, 0.62)}, sure, "a"))
+    assert told[0] == (
+        "b meets all SLOs of the largest share of requests: 62.0 % (a 51.0 %); "
+        "11.1 pp more than a, ± 1.3 pp over 2 seeds, not chance."
+    )
     runs = {"a": [one(2.0, 0.5), one(3.0, 0.5)], "b": [one(1.0, 0.501), one(2.01, 0.5)]}
     told = list(findings({"a": one(2.5, 0.5), "b": one(1.5, 0.5)}, runs, "a"))
     assert told == [
