@@ -71,7 +71,7 @@ def picture(name: str, draw: Callable[[Path], Path], caption: str, described: st
     size = re.search(r'viewBox="([^"]+)"', drawn)
     assert size, "matplotlib says how large its pictures are"
     shown = element("svg", inner, viewBox=size[1], role="img", aria_label=described)
-    return element("figure", shown + text("figcaption", caption))
+    return element("figure", shown + text("figcaption", caption), tabindex="0")
 
 
 def inline(drawn: str, name: str) -> str:

@@ -22,10 +22,11 @@ thead th { border-bottom: 1px solid var(--line); }
 tr.section th { font-weight: 600; background: var(--band); }
 td.words { white-space: normal; text-align: left; }
 small { font-size: .8em; color: var(--soft); } small.better { color: var(--good); } small.worse { color: var(--bad); }
-figure { margin: 1.2rem 0; } figure svg { width: 100%; height: auto; }
+thead th:first-child { text-align: left; }
+figure { margin: 1.2rem 0; overflow-x: auto; } figure svg { width: 100%; min-width: 38rem; height: auto; }
 figcaption { color: var(--soft); font-size: .9rem; }
 code, pre { font-size: .85rem; overflow-wrap: anywhere; white-space: pre-wrap; }
 details { margin: .6rem 0; } summary { cursor: pointer; }
-@media print { body { max-width: none; } .scroll { overflow: visible; } h2 { break-after: avoid; }
+@media print { body { max-width: none; } .scroll, figure { overflow: visible; } h2 { break-after: avoid; }
   figure { break-inside: avoid; } }
 """.strip()
