@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from calibrate import fit_file, fit_points, read_points
+from calibrate.__main__ import main
 from calibrate.copies import copies
 from calibrate.grid import FITTED, HELD_OUT, PROMPTS, UNIFORM, Limits
 from calibrate.measurements import Measurements, points
@@ -212,3 +215,19 @@ def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SlosimError, match=r"report.pdf: cannot be written \(Not a directory\)"):
         write_report(replace(made()), tmp_path / "file" / "report.pdf")
+
+
+def test_importing_calibrate_loads_no_torch(root: Path) -> None:
+    """Nor do fits, reports and the command's help, so that they work without it."""
+    names = ("", ".command", ".copies", ".grid", ".journal", ".measurements", ".memory", ".profiling", ".report")
+    program = f"import sys, {', '.join(f'calibrate{name}' for name in names)}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout.split() == ["False"]
+
+
+def test_without_torch_the_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["--device", "cpu"]) == 2
+    assert capsys.readouterr().err == "calibrate: measuring needs torch: pip install 'slosim[calibrate]'\n"
