@@ -74,6 +74,7 @@ class Meter:
         entries = list(self._entries(case))
         with _Room(self.cache, case.sequences):
             launch = self.runner.path(self._plan(entries))
+            self.clocks.ask()
             laps = self._laps(lambda: self.watch.lap(lambda: self._plan(entries), self.runner))
         return case.columns() | _summary(laps) | {"launch": launch, "sm_mhz": self.clocks.now()}
 

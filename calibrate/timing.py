@@ -7,6 +7,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -89,19 +90,27 @@ class CudaWatch:
 
 @dataclass
 class Clocks:
-    """The GPU's clock as its driver tells it, asked every two seconds at most, because asking takes a while."""
+    """The GPU's clock as its driver tells it while batches run, asked every two seconds at most: it takes a while."""
 
     cuda: bool
     every: float = 2.0
     _asked: float = field(default=float("-inf"), init=False)
+    _asking: subprocess.Popen[str] | None = field(default=None, init=False)
     _last: float | None = field(default=None, init=False)
 
-    def now(self) -> float | None:
-        """MHz of the streaming multiprocessors; None where nobody can tell."""
+    def ask(self) -> None:
+        """Begins to ask, without waiting."""
         if self.cuda and time.monotonic() - self._asked > self.every:
-            told = _driver("clocks.sm")
-            self._last = float(told) if told.replace(".", "").isdigit() else None
             self._asked = time.monotonic()
+            with suppress(OSError):
+                self._asking = subprocess.Popen(_query("clocks.sm"), stdout=subprocess.PIPE, text=True)
+
+    def now(self) -> float | None:
+        """MHz of the streaming multiprocessors when last asked; None where nobody can tell."""
+        if self._asking is not None:
+            said = self._asking.communicate()[0].strip()
+            self._last = float(said) if said.isdigit() else None
+            self._asking = None
         return self._last
 
 
@@ -149,12 +158,17 @@ def known_gpu(name: str) -> str | None:
 
 
 def _driver(field_name: str) -> str:
-    command = ["nvidia-smi", f"--query-gpu={field_name}", "--format=csv,noheader,nounits"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+        said = subprocess.run(_query(field_name), capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return said.strip().split("\n")[0] or "unknown"
+
+
+def _query(field_name: str) -> list[str]:
+    """The driver's tool, about the GPU that torch counts first unless CUDA_VISIBLE_DEVICES names another (inferred)."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    return ["nvidia-smi", f"--id={visible or 0}", f"--query-gpu={field_name}", "--format=csv,noheader,nounits"]
 
 
 def _processor() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from calibrate.checkpoint import tensors_in
 from calibrate.opt import OFFSET, Config
 from traces.errors import SlosimError
 
@@ -94,7 +94,7 @@ def load_weights(folder: Path, config: Config, device: str = "cpu", dtype: torch
     Positions beyond the checkpoint's repeat its own from the start (inferred: the time of a forward does not depend on
     them). Raises SlosimError if a tensor is missing or has another shape.
     """
-    held = _checkpoint(folder)
+    held = tensors_in(folder)
 
     def source(name: str, shape: tuple[int, ...]) -> Tensor:
         given = next((held[key] for key in (f"model.decoder.{name}", f"decoder.{name}", name) if key in held), None)
@@ -166,43 +166,3 @@ def _cut(name: str, whole: Tensor, config: Config) -> Tensor:
 def extended(config: Config, positions: int) -> Config:
     """The same model with at least so many positions."""
     return replace(config, positions=max(config.positions, positions))
-
-
-def _checkpoint(folder: Path) -> dict[str, Callable[[], Tensor]]:
-    """The tensors in a folder's files by name, each read when it is asked for."""
-    held: dict[str, Callable[[], Tensor]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        held |= _safetensors(path)
-    for path in [] if held else sorted(folder.glob("pytorch_model*.bin")):
-        tensors = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        held |= {name: lambda tensor=tensor: tensor for name, tensor in tensors.items()}
-    if not held:
-        raise SlosimError(f"{folder}: has no *.safetensors and no pytorch_model*.bin; give a checkpoint's folder")
-    return held
-
-
-TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-
-
-def _safetensors(path: Path) -> dict[str, Callable[[], Tensor]]:
-    """The format is a length of eight bytes, a JSON header of that length with names and places, and the numbers."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-    except (OSError, ValueError) as error:
-        raise SlosimError(f"{path}: is not a safetensors file ({error}); copy the checkpoint anew") from error
-
-    def reader(told: dict[str, list[int] | str]) -> Callable[[], Tensor]:
-        first, last = (int(place) for place in told["data_offsets"])
-        kind = TYPES[str(told["dtype"])]
-
-        def read() -> Tensor:
-            with path.open("rb") as file:
-                file.seek(8 + length + first)
-                numbers = bytearray(file.read(last - first))
-            return torch.frombuffer(numbers, dtype=kind).reshape([int(size) for size in told["shape"]])
-
-        return read
-
-    return {name: reader(told) for name, told in header.items() if name != "__metadata__"}

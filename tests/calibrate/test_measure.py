@@ -192,6 +192,24 @@ def test_known_gpus_are_recognised(name: str, known: str) -> None:
     assert known_gpu("NVIDIA RTX 4090") is None
 
 
+def test_the_clock_is_asked_of_the_driver_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\necho 1980\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    clocks, seen = Clocks(True), []
+    for _ in range(3):
+        clocks.ask()
+        seen.append(clocks.now())
+    assert seen == [1980.0] * 3
+    assert (tmp_path / "asked").read_text() == "--id=3 --query-gpu=clocks.sm --format=csv,noheader,nounits\n"
+    tool.write_text("#!/bin/sh\necho '[N/A]'\n")
+    for unknown in (Clocks(True), Clocks(False)):
+        unknown.ask()
+        assert unknown.now() is None
+
+
 def test_settings_that_cannot_be_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
     settings = Settings("opt-tiny", "cpu", limits=SMALL, output=tmp_path)
     for wrong, message in (

@@ -74,6 +74,19 @@ def test_any_split_of_any_mix_gives_the_naive_scores(shape: Config, data: st.Dat
         assert_naive(logits, [expected[one][done[one] - 1] for one in chosen])
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_half_precision_is_as_close_as_its_rounding_allows(kind: Any) -> None:
+    tensors, tokens = TENSORS[SMALL], prompt(25)
+    model = Decoder(SMALL, weights_of(lambda name, _: tensors[name], SMALL, dtype=kind))
+    cache = model.cache(10, 4)
+    model.forward([Entry(1, tokens[:11], 0)], cache)
+    logits = model.logits([Entry(1, tokens[11:24], 11)], cache)
+    assert logits.dtype == cache.numbers.dtype == kind
+    expected = naive(SMALL, tokens[:24])[-1]
+    rounding = {torch.bfloat16: 2**-8, torch.float16: 2**-11}[kind]
+    assert np.abs(logits[0].float().numpy() - expected).max() < 8 * rounding * np.abs(expected).max()
+
+
 def test_forward_gives_the_best_token_and_goes_on_from_it() -> None:
     model, tokens = decoder(), prompt(9)
     cache = model.cache(10, 4)
@@ -191,8 +204,8 @@ def checkpoint(folder: Path, shape: Config, kind: str) -> Path:
     }
     (folder / "config.json").write_text(json.dumps(told))
     tensors = {f"model.decoder.{name}": tensor.half() for name, tensor in TENSORS[shape].items()}
-    if kind == "bin":
-        torch.save(tensors, folder / "pytorch_model.bin")
+    if kind != "safetensors":
+        torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=kind == "bin")
         return folder
     for number in range(2):
         own = dict(list(tensors.items())[number::2])
@@ -206,7 +219,7 @@ def checkpoint(folder: Path, shape: Config, kind: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["bin", "safetensors"])
+@pytest.mark.parametrize("kind", ["bin", "old bin", "safetensors"])
 @pytest.mark.parametrize("shape", [SMALL, ODD], ids=["norm first", "norm last, projected"])
 def test_a_checkpoint_folder_is_loaded(shape: Config, kind: str, tmp_path: Path) -> None:
     folder = checkpoint(tmp_path, shape, kind)
@@ -271,4 +284,7 @@ def test_impossible_models_are_refused(tmp_path: Path) -> None:
         Decoder.loaded(tmp_path)
     (tmp_path / "pytorch_model.bin").unlink()
     with pytest.raises(SlosimError, match=r"has no \*.safetensors and no"):
+        Decoder.loaded(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"\x05\0\0\0\0\0\0\0wrong")
+    with pytest.raises(SlosimError, match=r"model.safetensors: is not a safetensors file"):
         Decoder.loaded(tmp_path)
