@@ -83,6 +83,8 @@ class RealEngine(Engine):
         super().__init__(clock, [server], coast=False)
         self.session = session
         self.wall = clock
+        self.device_seconds = 0.0
+        """Of all iterations, what the session took; the rest is the loop's."""
         self._maker = StepMaker()
 
     def run(self, until: float | None = None) -> None:
@@ -95,8 +97,12 @@ class RealEngine(Engine):
                 self.session.close()
 
     def _compute(self, server: Replica, batch: Batch, shape: BatchShape) -> float:
-        self.session.run(self._maker.step(server, batch, computes=True))
-        return self.wall.elapsed - self.wall.now
+        step = self._maker.step(server, batch, computes=True)
+        began = self.wall.elapsed
+        self.session.run(step)
+        ended = self.wall.elapsed
+        self.device_seconds += ended - began
+        return ended - self.wall.now
 
     def _move_only(self, server: Replica, batch: Batch, seconds: float, empty: int) -> int:
         if batch.changes:
@@ -122,14 +128,16 @@ def serve(
     """Serves ``trace`` on the session's device in real time; arguments and errors as in `sim.simulation.simulate`.
 
     The profile is what policies are told of the machine; no time is taken from it. The device's cache must hold
-    ``kv_blocks`` blocks.
+    ``kv_blocks`` blocks. `about` tells the ``device`` and the ``device_seconds`` that it took in all.
     """
     machine = Machine.of(profile, kv_blocks, block_size)
     policy = resolve(scheduler)
     told: Predictor = getattr(policy, "predictor", unknown) if predictor is None else predictor
     engine = RealEngine(clock or WallClock(), Replica(0, policy, machine), session)
     result = play(trace, policy, engine, machine, told, seed, RoundRobin(), horizon, warmup, progress)
-    return replace(result, about={**result.about, "device": repr(session.device)})
+    return replace(
+        result, about={**result.about, "device": repr(session.device), "device_seconds": engine.device_seconds}
+    )
 
 
 class Recording:

@@ -35,12 +35,17 @@ OF_REQUESTS = ("ttft", "jct")
 
 
 class Beside(NamedTuple):
-    """One metric, predicted and as the real engine's runs had it."""
+    """One metric in every round: as predicted and as the real engine had it."""
 
     metric: Metric
-    predicted: float
-    """The median, if there are several predictions (of several calibrations)."""
+    predictions: tuple[float, ...]
+    """The same one again and again, unless every round was calibrated anew."""
     real: tuple[float, ...]
+
+    @property
+    def predicted(self) -> float:
+        """The median prediction."""
+        return median(self.predictions)
 
     @property
     def middle(self) -> float:
@@ -49,23 +54,23 @@ class Beside(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Predicted / real - 1; of a share, predicted - real."""
-        return self._beside(self.predicted)
+        """The median over the rounds of predicted / real - 1; of a share, of predicted - real."""
+        return median(map(self._beside, self.predictions, self.real))
 
     @property
     def spread(self) -> float:
-        """The noise floor: how far the real runs lie apart, in the unit of `error`."""
-        return self._beside(max(self.real)) - self._beside(min(self.real))
+        """The noise floor: how far the real runs lie apart, in the unit of `error`, beside their median."""
+        return self._beside(max(self.real), self.middle) - self._beside(min(self.real), self.middle)
 
     @property
     def within(self) -> bool:
         """Whether the prediction lies among the real runs: then it cannot be told from one of them."""
         return min(self.real) <= self.predicted <= max(self.real)
 
-    def _beside(self, value: float) -> float:
+    def _beside(self, value: float, real: float) -> float:
         if self.metric.kind is Kind.SHARE:
-            return value - self.middle
-        return value / self.middle - 1 if self.middle else float("nan")
+            return value - real
+        return value / real - 1 if real else float("nan")
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,8 @@ class Case:
     """Requests per second."""
     policy: str
     predicted: tuple[Summary, ...]
-    """By calibration."""
     real: tuple[Summary, ...]
-    """By run."""
+    """Both by round."""
     request_errors: Mapping[str, Mapping[str, float]]
     """Of ttft and jct, request by request: median and p95 of the size of the relative error."""
 
@@ -88,15 +92,15 @@ class Case:
         """Every metric that both sides have."""
         for metric in metrics:
             if self.has(metric):
-                yield Beside(metric, self.prediction(metric), tuple(run[metric.key] for run in self.real))
+                yield self.line(metric)
 
     def has(self, metric: Metric) -> bool:
         """Whether there was something to measure on both sides."""
         return all(isfinite(run[metric.key]) for run in (*self.predicted, *self.real))
 
-    def prediction(self, metric: Metric) -> float:
-        """The median over the calibrations."""
-        return median(run[metric.key] for run in self.predicted)
+    def line(self, metric: Metric) -> Beside:
+        """One metric."""
+        return Beside(metric, *(tuple(run[metric.key] for run in runs) for runs in (self.predicted, self.real)))
 
 
 class Pair(NamedTuple):
@@ -135,7 +139,7 @@ def _ahead(one: Case, other: Case, metric: Metric) -> tuple[str, str]:
         return one.policy if min(mine) > max(its) else other.policy if min(its) > max(mine) else ""
 
     real = ([sign * run[metric.key] for run in case.real] for case in (one, other))
-    return leader([sign * one.prediction(metric)], [sign * other.prediction(metric)]), leader(*real)
+    return leader(*([sign * case.line(metric).predicted] for case in (one, other))), leader(*real)
 
 
 def request_errors(predicted: Sequence[RunResult], real: Sequence[RunResult]) -> dict[str, dict[str, float]]:

@@ -14,7 +14,7 @@ from experiments.table_rows import Kind, said
 Rows = list[list[str]]
 HEADING = ["", "predicted", "real", "error", "real runs differ by", ""]
 NOTE = (
-    "real: the median of the real engine's runs; error: predicted / real - 1, of shares predicted - real in points; "
+    "predicted, real: medians over the rounds; error: the median of predicted / real - 1, of shares the difference; "
     "=: the prediction lies among the real runs, so that it cannot be told from one of them"
 )
 
@@ -123,7 +123,7 @@ def _case(case: Case) -> dict[str, Any]:
         "request_errors": case.request_errors,
         "metrics": {
             beside.metric.key: {
-                "predicted": beside.predicted,
+                "predicted": list(beside.predictions),
                 "real": list(beside.real),
                 "error": beside.error,
                 "spread": beside.spread,
