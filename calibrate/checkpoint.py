@@ -21,10 +21,14 @@ def tensors_in(folder: Path) -> dict[str, Callable[[], Tensor]]:
         held |= _safetensors(path)
     for path in [] if held else sorted(folder.glob("pytorch_model*.bin")):
         tensors = _pickled(path)
-        held |= {name: lambda tensor=tensor: tensor for name, tensor in tensors.items()}
+        held |= {name: _given(tensor) for name, tensor in tensors.items()}
     if not held:
         raise SlosimError(f"{folder}: has no *.safetensors and no pytorch_model*.bin; give a checkpoint's folder")
     return held
+
+
+def _given(tensor: Tensor) -> Callable[[], Tensor]:
+    return lambda: tensor
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
