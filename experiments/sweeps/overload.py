@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.replications import CONFIDENCE
+from experiments.replications import CONFIDENCE, Interval
 from sim.recorder import REJECTED
 from sim.result import RunResult
 from sim.tokens import Floats
@@ -13,6 +13,8 @@ WINDOWS = 20
 """Moments of the arrivals' time, equally far apart, at which requests are counted (inferred)."""
 WARMUP = 4
 """Of them left out at the beginning, while an empty system fills (inferred)."""
+LEAST = 0.25
+"""Of their mean number, by which it must grow: less is no matter (inferred)."""
 ENOUGH = 100
 """Requests below which nothing is said (inferred)."""
 
@@ -31,16 +33,19 @@ def overloaded(result: RunResult) -> bool:
     moments = np.linspace(first, last, WINDOWS + 1)[1 + WARMUP :]
     left = np.where(rows["status"] == REJECTED, rows["arrived_at"], rows["finished_at"])[result.arrived]
     came, gone = (np.searchsorted(np.sort(each), moments, side="right") for each in (arrived, left))
-    return grows((came - gone).astype(np.float64))
+    inside = (came - gone).astype(np.float64)
+    rise = growth(inside)
+    return rise.mean > max(rise.half, LEAST * float(inside.mean()))
 
 
-def grows(values: Floats, confidence: float = CONFIDENCE) -> bool:
-    """Whether the slope of a straight line through equally spaced values is above nought, by Student's t."""
+def growth(values: Floats, confidence: float = CONFIDENCE) -> Interval:
+    """How far a straight line through equally spaced values rises from the first to the last, by Student's t."""
     from scipy.special import stdtrit
 
     number = len(values)
     at = np.arange(number) - (number - 1) / 2
-    slope = float(at @ values / (at @ at))
+    slope = at @ values / (at @ at)
     rest = values - values.mean() - slope * at
     error = np.sqrt(rest @ rest / (number - 2) / (at @ at))
-    return bool(slope > stdtrit(number - 2, (1 + confidence) / 2) * error)
+    half = stdtrit(number - 2, (1 + confidence) / 2) * error
+    return Interval(float(slope) * (number - 1), float(half) * (number - 1))

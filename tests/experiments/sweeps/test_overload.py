@@ -5,18 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from costmodel import profile
 from experiments.inputs import build, run
 from experiments.settings import scenario_of
-from experiments.sweeps.overload import grows, overloaded
+from experiments.sweeps.overload import growth, overloaded
+from sim.simulation import simulate
+from traces import SLO, Trace, TraceRow
 
 
 def test_a_line_grows_and_noise_seldom_does() -> None:
     generator = np.random.default_rng(0)
     noise = generator.normal(0.0, 1.0, (1000, 16))
-    assert 0.01 <= np.mean([grows(each) for each in noise]) <= 0.05, "half of the 5 % of a two-sided interval"
-    assert all(grows(each) for each in noise + np.arange(16.0))
-    assert not any(grows(each) for each in noise - np.arange(16.0))
-    assert not grows(np.full(16, 3.0))
+    covered = [growth(each + 2 * np.arange(16.0)) for each in noise]
+    assert 0.93 <= np.mean([abs(rise.mean - 30) <= rise.half for rise in covered]) <= 0.97
+    assert growth(np.arange(16.0)) == pytest.approx((15.0, 0.0), abs=1e-9)
+    assert growth(np.full(16, 3.0)) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("policy", ["vllm", "accelgen"])
@@ -30,3 +33,11 @@ def test_far_below_and_far_above_what_is_served(policy: str) -> None:
 def test_of_few_requests_nothing_is_said() -> None:
     scenario = scenario_of(defaults={"trace": {"requests": 99, "rate": 50.0}, "policies": ["vllm"]})
     assert not overloaded(run(scenario, "vllm"))
+
+
+def test_an_empty_system_that_fills_is_not_overloaded() -> None:
+    """One request a second, each there for some 18 s: from then on as many leave as come."""
+    trace = Trace.from_rows([TraceRow(float(second), 50, 600, SLO(), "") for second in range(100)])
+    result = simulate(trace, "vllm", profile("opt-13b@a100-80gb-vllm"))
+    assert 15 < result.summary()["mean_jct"] < 20
+    assert not overloaded(result)

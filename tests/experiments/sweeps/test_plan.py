@@ -37,10 +37,11 @@ def test_every_combination_once() -> None:
 
 def test_a_point_is_the_scenario_that_one_would_write_by_hand() -> None:
     table = TABLE | {"grid": {"slos": {"scale": [2.0]}, "policy": {"max_num_seqs": [7]}}, "rates": [3.0]}
-    [first, *_] = points_of(table)
+    [first, second, *_] = points_of(table)
     trace = {"requests": 10, "seed": 4, "rate": 3.0}
     by_hand = scenario_of(defaults={"policies": ["vllm,max_num_seqs=7"], "trace": trace, "slos": {"scale": 2.0}})
     assert first.scenario == by_hand
+    assert second.policy.spec == "sarathi,chunk_size=256,max_num_seqs=7", "its own parameters stay"
 
 
 def test_cases_go_together_and_are_crossed_with_the_grid() -> None:
