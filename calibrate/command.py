@@ -70,7 +70,8 @@ def main(options: Namespace) -> int:
     done, planned = sum(map(len, made.measurements.batches)), made.measurements.about["rows_planned"]
     if done < planned:
         print(f"{planned - done} of {planned} measurements are missing: time is over; the same command goes on")
-    print(f"written to {chosen.output}; try: slosim compare --profile {chosen.output / made.profile.name}.json")
+    cache = "" if made.profile.gpu else " --set cache.kv_blocks=1000"  # whose memory nobody knows
+    print(f"written to {chosen.output}; try: slosim compare --profile {chosen.output / made.profile.name}.json{cache}")
     return 0
 
 

@@ -30,7 +30,7 @@ def summary(made: Calibration, drawn: Figure) -> bool:
     """What was measured, the parameters with their intervals, and the errors."""
     told = made.profile.provenance
     drawn.suptitle(f"Calibration of {made.profile.name}", x=0.02, ha="left", fontsize=13)
-    clocks = ", ".join(f"{clock:.0f}" for clock in told["clocks_mhz"]) or "unknown"
+    clocks = ", ".join(f"{clock:.0f}" for clock in told.get("clocks_mhz", ())) or "unknown"
     device = ", ".join(f"{name} {value}" for name, value in told["device"].items() if name != "device")
     head = [
         f"measured on {told['measured_on']} ({device})",

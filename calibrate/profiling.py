@@ -161,9 +161,10 @@ def _told(measurements: Measurements, moved: Copies | None) -> dict[str, Any]:
         "host_time": {"seconds": host.seconds, "evidence": evidence, "by_launch": host.by_launch},
         "device": {name: about[name] for name in ("device", "driver", "cuda", "torch") if name in about},
         "attention": about["attention"],
-        "clocks_mhz": measurements.clocks,
         "noise_floor": measurements.noise if np.isfinite(measurements.noise) else None,
     }
+    if measurements.clocks:
+        told["clocks_mhz"] = measurements.clocks
     if moved:
         crossover = moved.crossover if np.isfinite(moved.crossover) else None
         told["copies"] = {"out": moved.out._asdict(), "back": moved.back._asdict(), "crossover_tokens": crossover}

@@ -81,7 +81,10 @@ def _size(what: str, tokens: int, block_size: int) -> str:
 def _tree(values: Mapping[Any, Any], indent: int) -> Iterator[str]:
     """Nested values, a line each."""
     for name, value in values.items():
-        inner = dict(enumerate(value, 1)) if isinstance(value, list) and isinstance(value[0], Mapping) else value
+        if name == "draws" and isinstance(value, Mapping):
+            value = f"{len(value['values'])} refits, each of {len(value['parameters'])} parameters"
+        nested = isinstance(value, list) and value and isinstance(value[0], Mapping)
+        inner = dict(enumerate(value, 1)) if nested else value
         if isinstance(inner, Mapping):
             yield f"{'':{indent}}{name}"
             yield from _tree(inner, indent + 2)

@@ -249,6 +249,8 @@ def test_the_whole_path_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert made.provenance["measured_on"] == described("cpu")["device"]
     assert (made.provenance["by"], made.provenance["prior"]) == ("me", False)
     assert made.provenance["copies"]["out"]["per_token"] > 0
+    assert slosim(["profile", str(next(tmp_path.glob("opt-tiny@*.json")))]) == 0
+    assert "draws: 5 refits" in capsys.readouterr().out
     assert made.model is not None
     assert (made.model.layers, made.model.hidden, made.gpu) == (4, 256, None)
     assert 0 < made.prefill_time(64) < made.prefill_time(128) < 1
