@@ -22,6 +22,7 @@ COMMANDS = {
     "study": "a question about schedulers answered by a grid of runs",
     "sweep": "any settings varied, on many cores or a cluster; does only what is missing",
     "capacity": "the highest rate at which a policy keeps a target, with an interval",
+    "regress": "guard policies: golden stories, and a statistical gate with margins",
     "bound": "what no scheduler can exceed on a workload",
     "trace": "make, describe or convert a trace",
     "list": "what there is: policies, profiles, workloads, trace formats, predictors",
@@ -36,7 +37,7 @@ COMMANDS = {
 
 EXAMPLES = """\
 examples:
-  slosim compare                                   four schedulers on the paper's mixed workload, about a minute
+  slosim compare                                   seven schedulers on the paper's mixed workload, a minute or two
   slosim compare --rate 0.5 -p vllm -p sarathi     two of them at one load
   slosim compare --trace azure.csv --profile my.json
   slosim run accelgen --rate 0.6 --timeline        one run; its timeline opens in ui.perfetto.dev

@@ -72,7 +72,7 @@ class Scenario(Settings):
     """If given, the profile must be of this model."""
     cache: CacheSettings = CacheSettings()
     policies: tuple[Policy, ...] = tuple(
-        PolicySettings(name=name) for name in ("vllm", "sarathi", "accelgen", "oracle")
+        PolicySettings(name=name) for name in ("vllm", "orca", "fastgen", "sarathi", "accelgen", "punctual", "oracle")
     )
     predictor: Predictor | None = None
     """What policies learn of output lengths; None: what each policy asks for (only Oracle asks, for the truth)."""

@@ -36,7 +36,15 @@ def test_defaults_are_the_paper_s() -> None:
     inputs = build(Scenario(trace={"requests": 20}))
     assert inputs.kv_blocks == int(12e9 // 819_200) // 32
     assert (inputs.block_size, inputs.profile.pivot.forward_size) == (32, 768)
-    assert [policy.title for policy in Scenario().policies] == ["vllm", "sarathi", "accelgen", "oracle"]
+    assert [policy.title for policy in Scenario().policies] == [
+        "vllm",
+        "orca",
+        "fastgen",
+        "sarathi",
+        "accelgen",
+        "punctual",
+        "oracle",
+    ]
     assert np.isfinite(inputs.trace.ttft).all()
 
 

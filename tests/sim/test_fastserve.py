@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from tests.sim.restated_fastserve import LENGTHS as RESTATED_LENGTHS
 from tests.sim.restated_fastserve import A, B, C, D, Rules, Step, Stuck, story
 from tests.sim.stories import MODEL, blocks_for_largest, little_trace
 from tests.sim.test_differential import told_three_ways
-from traces import Trace
+from traces import Trace, TraceRow
 
 COST = tuple(A + (B + C) * length for length in LENGTHS)
 """Prefill times by the restatement's clock."""
@@ -283,6 +284,22 @@ def test_it_keeps_all_rules(policy: FastServe) -> None:
     report = check_scheduler(policy)
     assert not report.notes
     assert any(trial.preemptions > trial.swaps for trial in report.trials) == (policy.num_cpu_blocks is not None)
+
+
+@pytest.mark.parametrize("policy", ["sj-mlfq", "mlfq", "fcfs"])
+def test_a_prompt_longer_than_a_batch_is_its_only_one_unless_there_is_a_limit(policy: Any) -> None:
+    rows = [(0.0, 5000, 2), (0.001, 10, 3), (0.002, 3000, 2), (0.003, 20, 2)]
+    trace = Trace.from_rows([TraceRow(at, prompt, output) for at, prompt, output in rows])
+    free, limited = (
+        simulate(trace, FastServe(policy, max_num_batched_tokens=limit), MODEL, kv_blocks=600, block_size=16)
+        for limit in (None, 2048)
+    )
+    assert not free.rejections
+    assert set(free.iterations["prefill_tokens"].tolist()) >= {5000, 3000}
+    assert {number: why.split(" exceeds")[0] for number, why in limited.rejections.items()} == {
+        0: "its prompt of 5000 tokens",
+        2: "its prompt of 3000 tokens",
+    }
 
 
 # -- while it holds -----------------------------------------------------------------------------------------------

@@ -18,7 +18,10 @@ from traces.errors import SlosimError
 def test_names_lead_to_policies() -> None:
     assert scheduler("vllm") == Vllm()
     assert scheduler("accelgen") == AccelGen()
-    assert {"vllm", "vllm-v1", "sarathi", "accelgen", "oracle", "orca", "fastgen"} <= schedulers().keys()
+    assert {"vllm", "vllm-v1", "sarathi", "accelgen", "oracle", "orca", "fastgen", "fastserve"} | {
+        "econoserve",
+        "cacheopt",
+    } <= schedulers().keys()
     for name in schedulers():
         assert repr(scheduler(name))
 

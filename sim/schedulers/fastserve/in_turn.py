@@ -83,15 +83,16 @@ class InTurn(Scheduler):
         """Those that left before the new, until one does not fit."""
         turn: Turn = batch.memo
         places = self.policy.max_num_seqs - len(turn.members)
-        left = self.policy.max_num_batched_tokens - len(turn.members)
+        left = self.policy.budget - len(turn.members)
         for request in chain(self.swapped, self.queue):
             known = request.known_tokens
             if why := self.policy.too_long(request.prompt_tokens):
                 batch.reject(request, why)
                 continue
-            cost = 1 if request.phase is Phase.SWAPPED else min(known, self.policy.max_num_batched_tokens)
+            cost = 1 if request.phase is Phase.SWAPPED else self.policy.anew(known)
+            alone = cost > self.policy.budget and not turn.joins
             blocks = server.blocks_for(known)
-            if len(turn.joins) == places or cost > left or blocks > room:
+            if len(turn.joins) == places or (cost > left and not alone) or blocks > room:
                 return
             turn.joins.append(request)
             left -= cost

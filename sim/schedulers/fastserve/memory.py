@@ -66,7 +66,7 @@ class Memory(Scheduler):
         self.host_free = plan.host_free
         for job, swapped in plan.outs.items():
             if not swapped:
-                job.prompt = min(job.request.known_tokens, self.policy.max_num_batched_tokens)
+                job.prompt = self.policy.anew(job.request.known_tokens)
         if plan.after:
             self.after = None
         else:

@@ -53,9 +53,9 @@ class Mlfq(Memory):
             levels = Levels(self.inbox)
         plan = Plan(server.now, self.host_free, newcomers=len(self.inbox))
         plan.guarded = bool(self.host) and self.host_free / self.host < 0.1
-        left, runs = policy.max_num_batched_tokens, plan.runs
+        left, runs = policy.budget, plan.runs
         for job in levels.first(policy.max_num_seqs, veterans=plan.guarded):
-            if (job.prompt or 1) > left:
+            if runs and (job.prompt or 1) > left:
                 break
             left -= job.prompt
             runs.append(job)

@@ -17,6 +17,8 @@ from sim.server import Server
 
 LENGTHS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 """Prompts, in tokens, whose times the profile has (``profiling.py``)."""
+LIMIT = 2048
+"""Prompt tokens of a batch in the artifact's runs."""
 SWAP_SPACE = 56 * 2**30
 """Bytes of host memory per GPU, as in the artifact's ShareGPT runs (``overall_fastserve_sharegpt.sh``)."""
 
@@ -36,8 +38,10 @@ class FastServe(Scheduler):
     policy: Literal["sj-mlfq", "mlfq", "fcfs"] = "sj-mlfq"
     """``mlfq``: every prompt joins level 0."""
     max_num_seqs: int = 16
-    max_num_batched_tokens: int = 2048
-    """Prompt tokens of a batch. Decodes are free, except that one more needs a token left; FCFS counts each."""
+    max_num_batched_tokens: int | None = LIMIT
+    """Prompt tokens of a batch; a longer prompt is rejected. Decodes are free, except that one more needs a token left;
+    FCFS counts each. None: 2,048, too, but a longer prompt is its batch's only one (inferred: the artifact's models
+    have 2,048 positions). Two such that do not fit the cache together then take turns at every step, by way of the host."""
     base_quantum: float = 0.01
     """Seconds that level 0 grants."""
     quantum_factor: float = 2
@@ -78,10 +82,19 @@ class FastServe(Scheduler):
         block = profile.model.kv_bytes_per_token * server.block_size
         return float(SWAP_SPACE * profile.tensor_parallel // block)
 
+    @property
+    def budget(self) -> int:
+        """Prompt tokens of a batch."""
+        return self.max_num_batched_tokens or LIMIT
+
     def too_long(self, tokens: int) -> str:
         """Why a prompt can never run, or nothing."""
-        most = self.max_num_batched_tokens
+        most = self.max_num_batched_tokens or tokens
         return f"its prompt of {tokens} tokens exceeds the limit of {most} tokens of one batch" if tokens > most else ""
+
+    def anew(self, tokens: int) -> int:
+        """What counts of a prompt that is computed anew, with what came of it."""
+        return min(tokens, self.max_num_batched_tokens or tokens)
 
     def quantum(self, level: int) -> float:
         """Seconds that a level grants."""
