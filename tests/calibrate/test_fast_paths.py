@@ -16,9 +16,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from calibrate.attention import PlainAttention  # noqa: E402
-from calibrate.backend import agrees, attention_for, runner_for  # noqa: E402
+from calibrate.backend import agrees, attention_for, candidates, runner_for  # noqa: E402
 from calibrate.flash import FlashAttention  # noqa: E402
-from calibrate.graphs import SCRATCH, Recorded  # noqa: E402
+from calibrate.graphs import SCRATCH, Recorded, recorded  # noqa: E402
 from calibrate.measure import Eager  # noqa: E402
 from calibrate.model import Config, Decoder, Entry  # noqa: E402
 from calibrate.plan import Plan, plan  # noqa: E402
@@ -196,3 +196,30 @@ def test_what_cannot_be_recorded_is_started_eagerly() -> None:
         assert runner.path(planned) == "eager"
         assert runner(planned).tolist() == decoder.scores(planned).argmax(-1).tolist()
     assert isinstance(runner_for(decoder, cache), Eager)
+
+
+def test_recorded_launches_are_taken_only_where_their_tokens_are_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = replace(Decoder.random(SHAPE), attention=TensorAttention())
+    cache = decoder.cache(60, 8)
+    cache.numbers.normal_(generator=torch.Generator().manual_seed(2))
+    assert recorded(decoder, cache) is None, "this attention does not say that it can be recorded"
+    monkeypatch.setattr(TensorAttention, "recordable", True, raising=False)
+    monkeypatch.setattr("calibrate.graphs.cuda_graph", repeating)
+    assert isinstance(recorded(decoder, cache), Recorded)
+    assert cache.free_blocks == 59, "all but the padding's block are given back"
+    monkeypatch.setattr("calibrate.graphs.cuda_graph", lambda work: lambda: (work() + 1) % SHAPE.vocabulary)
+    assert recorded(decoder, cache) is None
+
+    def refused(work: Callable[[], Any]) -> Callable[[], Any]:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr("calibrate.graphs.cuda_graph", refused)
+    assert recorded(decoder, cache) is None
+    assert cache.free_blocks == 59
+
+
+def test_a_gpu_is_offered_the_fastest_first() -> None:
+    offered = list(candidates("cuda:0"))
+    assert all(isinstance(one, FlashAttention) for one in offered)
+    assert offered[-1].name == "flash attention, decodes through it, too"
+    assert list(candidates("cpu")) == []
