@@ -27,6 +27,8 @@ PROMPTS = tuple(map(int, _SIZES.split()))
 SHORT, SHORT_TOTALS = 64, (256, 512, 768, 1024, 1536, 2048, 4096)
 """The same forward sizes as many short prompts tell the price of a token from the price of a pair."""
 CHUNKS, CACHED = (32, 64, 128, 256, 512, 1024, 2048), (512, 1024, 2048, 4096)
+LEAST_CHUNK = 8
+"""Tokens of a random batch's smallest chunk (inferred): a chunk of one is computed as a decode."""
 DECODES, CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256), (64, 256, 512, 1024, 2048, 4096)
 COUNTS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16)
 """Batch sizes of the uniform prompts."""
@@ -159,9 +161,11 @@ def _chunks(row: Array, limits: Limits, generator: np.random.Generator) -> tuple
     """One to four chunks of 32 to 2048 tokens together, each on up to 2048 cached ones."""
     most = min(2048, max(limits.forward - 1, 1), limits.context)
     total = _between(row[0], min(32, most), most)
-    count = min(1 + int(row[1] * 4), total)
-    cuts = np.sort(generator.choice(np.arange(1, total), count - 1, replace=False)).tolist()
-    sizes = np.diff([0, *cuts, total]).tolist()
+    count = min(1 + int(row[1] * 4), max(total // LEAST_CHUNK, 1))
+    least = min(LEAST_CHUNK, total)
+    rest = total - least * count
+    cuts = np.sort(generator.integers(0, rest + 1, count - 1)).tolist()
+    sizes = (np.diff([0, *cuts, rest]) + least).tolist()
     room = [min(2048, limits.context - size) for size in sizes]
     return tuple((size, int(generator.integers(0, most + 1))) for size, most in zip(sizes, room, strict=True))
 

@@ -66,6 +66,18 @@ def test_every_batch_keeps_within_the_limits_and_is_there_once(limits: Limits, b
         assert len(case.sequences) <= limits.sequences
 
 
+def test_random_chunks_are_no_decodes_and_fill_their_range() -> None:
+    """A chunk of one token would be computed as a decode, and its row would say otherwise."""
+    drawn = [case.chunks for case in grid(Limits()) if case.block in ("mixed", HELD_OUT) and case.chunks]
+    sizes = [new for chunks in drawn for new, _ in chunks]
+    totals = [sum(new for new, _ in chunks) for chunks in drawn]
+    assert min(sizes) >= 8
+    assert min(totals) in range(32, 40)
+    assert max(totals) in range(1800, 2049)
+    assert Counter(map(len, drawn)).keys() == {1, 2, 3, 4}
+    assert all(cached <= 2048 for chunks in drawn for _, cached in chunks)
+
+
 def test_random_batches_differ_between_fitted_and_held_out_and_between_seeds() -> None:
     def drawn(block: str, seed: int) -> set[Case]:
         return {case._replace(block="") for case in grid(Limits(), seed=seed) if case.block == block}

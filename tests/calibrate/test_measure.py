@@ -87,6 +87,20 @@ def test_what_is_timed_is_the_batch_that_was_asked_for(tmp_path: Path) -> None:
         assert (row["prefill_tokens"], row["context_tokens"]) == (shape.prefill_tokens, shape.context_tokens)
 
 
+def test_the_default_grid_tells_every_parameter_through_the_meter(tmp_path: Path) -> None:
+    """Without noise nothing is left over: rows say what was computed, held-out batches are predicted to the digit."""
+    kept, limits = journal(tmp_path), Limits()
+    decoder = Decoder.random(WAFER, positions=limits.context)
+    one = replace(meter(KnownWatch()), decoder=decoder, cache=decoder.cache(limits.cache // 16, 16))
+    measure(one, grid(limits, 16), kept)
+    found = Measurements(kept.rows, {})
+    report = fit_points(found.fitted, test=found.held_out, resamples=2)
+    assert report.errors["all"].p95 < 1e-4
+    for name in ("per_token", "weight_time", "sharpness", "per_pair", "per_context_token", "per_decode"):
+        assert getattr(report.cost_model, name) == pytest.approx(getattr(KNOWN, name), rel=1e-3), name
+    assert found.host.seconds == pytest.approx(HOST)
+
+
 def test_passes_have_all_batches_in_different_orders() -> None:
     cases = grid(SMALL, 16)
     first, second = ([case for number, case in orders(cases) if number == one] for one in (0, 1))
