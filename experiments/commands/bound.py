@@ -21,7 +21,9 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--rate", type=rates, metavar="R,...", help="loads, requests/s")
     add_workload(parser)
     add_machine(parser)
-    parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="any setting, e.g. slos.scale=2")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=VALUE", help="any setting, e.g. slos.scale=2"
+    )
 
 
 def main(options: Namespace) -> int:

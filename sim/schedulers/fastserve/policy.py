@@ -41,7 +41,7 @@ class FastServe(Scheduler):
     max_num_batched_tokens: int | None = LIMIT
     """Prompt tokens of a batch; a longer prompt is rejected. Decodes are free, except that one more needs a token left;
     FCFS counts each. None: 2,048, too, but a longer prompt is its batch's only one (inferred: the artifact's models
-    have 2,048 positions). Two such that do not fit the cache together then take turns at every step, by way of the host."""
+    have 2,048 positions). Two such that do not fit the cache together then take turns at every step, swapping."""
     base_quantum: float = 0.01
     """Seconds that level 0 grants."""
     quantum_factor: float = 2

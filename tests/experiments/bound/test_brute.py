@@ -1,11 +1,14 @@
-"""Bounds against the best of all schedules of tiny workloads, and that an inequality tightened wrongly is noticed."""
+"""Bounds against the best of all schedules of tiny workloads, and that an inequality tightened wrongly is noticed.
+
+SLOSIM_SEEDS=40 tries forty times as many; with `pytest -s` it says how tight they are.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from experiments.bound.prices import Prices
 from tests.experiments.bound.brute import Best, Search
 from tests.experiments.bound.tiny import tiny
 
+MANY = int(os.environ.get("SLOSIM_SEEDS", "1"))
 SEEDS = range(24)
 
 
@@ -56,17 +60,16 @@ def tightness(seed: int, requests: int = 2, machines: Any = 1, stopping: bool = 
     return found
 
 
-def test_no_schedule_is_better_than_the_bound() -> None:
-    found = [tightness(seed) for seed in SEEDS]
-    for seed, shares in zip(SEEDS, found, strict=True):
+@pytest.mark.parametrize(("requests", "seeds"), [(2, 24), (3, 3)])
+def test_no_schedule_is_better_than_the_bound(requests: int, seeds: int) -> None:
+    found = {seed: tightness(seed, requests) for seed in range(seeds * MANY)}
+    for seed, shares in found.items():
         assert all(share <= 1 for share in shares.values()), (seed, shares)
-    for kind in ("serving", "refusing", "stopping", "most"):
-        assert median(shares[f"{kind} tokens"] for shares in found) > 0.75, f"{kind}: the bound is not just large"
-
-
-def test_nor_with_three_requests() -> None:
-    for seed in range(3):
-        assert all(share <= 1 for share in tightness(seed, 3).values()), seed
+    for kind in found[0]:
+        tenth, half = np.quantile([shares[kind] for shares in found.values()], (0.1, 0.5))
+        reached = np.mean([shares[kind] > 0.999 for shares in found.values()])
+        print(f"{kind:17} of {requests}: median {half:.3f}, tenth {tenth:.3f}, reached by {reached:.0%}")
+        assert half > 0.7, "the bound is not just large"
 
 
 def test_any_prices_make_a_bound() -> None:
