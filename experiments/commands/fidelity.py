@@ -82,7 +82,7 @@ def main(options: Namespace) -> int:
         fidelity.run()
     finally:
         if cases := fidelity.cases():
-            out.print(write_report(fidelity, cases), markup=False)
+            out.print(write_report(fidelity, cases), markup=False, soft_wrap=True)
             out.print(f"Files are in {options.output}", markup=False, style="bold")
     return 0
 

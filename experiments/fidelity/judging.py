@@ -112,11 +112,12 @@ class Pair(NamedTuple):
     predicted: str
     """Who is ahead; empty where they are level."""
     real: str
-    """Who is ahead in every real run of one against every run of the other; empty where the runs overlap."""
+    """Who is ahead in every real run of one against every run of the other; empty where the runs overlap, or are
+    single: then nobody knows by how much they vary."""
 
     @property
     def verdict(self) -> str:
-        """same, different, or not settled: then the real engine's own runs do not agree."""
+        """same, different, or not settled by the real engine's own runs."""
         return "not settled" if not self.real else "same" if self.real == self.predicted else "different"
 
 
@@ -138,8 +139,9 @@ def _ahead(one: Case, other: Case, metric: Metric) -> tuple[str, str]:
     def leader(mine: Sequence[float], its: Sequence[float]) -> str:
         return one.policy if min(mine) > max(its) else other.policy if min(its) > max(mine) else ""
 
-    real = ([sign * run[metric.key] for run in case.real] for case in (one, other))
-    return leader(*([sign * case.line(metric).predicted] for case in (one, other))), leader(*real)
+    real = [[sign * run[metric.key] for run in case.real] for case in (one, other)]
+    settled = leader(*real) if min(map(len, real)) > 1 else ""
+    return leader(*([sign * case.line(metric).predicted] for case in (one, other))), settled
 
 
 def request_errors(predicted: Sequence[RunResult], real: Sequence[RunResult]) -> dict[str, dict[str, float]]:

@@ -112,7 +112,7 @@ def _order(cases: Sequence[Case]) -> Iterator[list[str]]:
     for pair in pairs(cases):
         names = " and ".join(pair.policies)
         where = f"load {pair.load:g}, {pair.metric.label}"
-        yield [where, names, pair.predicted or "level", pair.real or "they overlap", pair.verdict]
+        yield [where, names, pair.predicted or "level", pair.real or "nobody", pair.verdict]
 
 
 def _case(case: Case) -> dict[str, Any]:

@@ -208,6 +208,7 @@ def test_who_is_ahead_is_settled_only_without_overlap() -> None:
     assert verdict(case("a", 1.0, 2.0, 2.1), case("b", 1.5, 3.0, 3.1)) == "same"
     assert verdict(case("a", 1.6, 2.0, 2.1), case("b", 1.5, 3.0, 3.1)) == "different"
     assert verdict(case("a", 1.0, 2.0, 3.05), case("b", 1.5, 3.0, 3.1)) == "not settled"
+    assert verdict(case("a", 1.0, 2.0), case("b", 1.5, 3.0)) == "not settled", "one run says nothing of the next"
 
 
 def test_errors_of_iterations() -> None:
