@@ -191,13 +191,14 @@ class Batch(Ledger):
             raise SchedulerError(f"{request!r} cannot be rejected: it does not wait, or was admitted")
         self.rejected[request] = why
 
-    def hold(self, head_of_line: bool = False, until: float = inf) -> None:
+    def hold(self, head_of_line: bool = False, until: float = inf, room: float = inf) -> None:
         """Promises that, if this batch only decodes, the next decisions are the same until something arrives, memory
         runs short, or a request finishes while others wait. The engine then need not ask; ``check_scheduler`` tests it.
 
         ``head_of_line``: the first waiting request blocks all others, so arrivals behind it change nothing either.
+        ``room``: while others wait, nor do arrivals whose prompt has more than so many tokens.
         ``until``: the promise is for decisions before that time (seconds) only.
         """
         self.holds = True
         self.until = until
-        self.head_of_line = head_of_line
+        self.room = 0 if head_of_line else room

@@ -159,7 +159,7 @@ class Engine:
 
     def _skip(self, server: Replica, batch: Batch) -> bool:
         """Passes the iterations in which nothing can happen; returns whether the next repeats ``batch``, too."""
-        seen = batch.head_of_line and server.waiting.size > server.arrived
+        seen = server.shortest > batch.room and server.waiting.size > server.arrived
         if not server.pool.size or (server.arrived and not seen) or server.now >= batch.until:
             return False
         again = coast(server, batch, self.clock.peek())

@@ -21,7 +21,6 @@ class Ledger:
         "decodes",
         "everyone",
         "extended",
-        "head_of_line",
         "holds",
         "hosts",
         "least_free",
@@ -31,6 +30,7 @@ class Ledger:
         "prefills",
         "rejected",
         "resumed",
+        "room",
         "server",
         "tokens",
         "tokens_left",
@@ -52,7 +52,8 @@ class Ledger:
         self.holds = False
         self.until = inf
         """When a promise to hold ends, seconds."""
-        self.head_of_line = False
+        self.room: float = inf
+        """Newcomers longer than this (tokens) do not end a promise to hold, if others wait before them."""
         self.prefills: dict[Request, int] = {}
         """Prompt chunks, in tokens."""
         self.admitted: dict[Request, int] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from costmodel import BatchShape
 from sim.batch import Batch
 from sim.moves import Moves
@@ -15,7 +17,7 @@ class Replica(Moves):
 
     def prepare(self) -> None:
         """Brings the waiting queue up to date before a decision."""
-        self.arrived = 0
+        self.arrived, self.shortest = 0, inf
         waiting = self.waiting
         if isinstance(waiting, PriorityQueue) and waiting.size:
             waiting.expire(self.now)
@@ -32,6 +34,7 @@ class Replica(Moves):
         history.arrivals += 1
         history.last_arrival = request.arrived_at
         self.arrived += 1
+        self.shortest = min(self.shortest, request.prompt_tokens)
         self.waiting.add(request)
         self.scheduler.arrived(request)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from traces.types import SLO
 
@@ -98,7 +98,7 @@ class Request:
         self._kv = 0
         self._generated = 0
         self._blocks = 0
-        self._key: object = id
+        self._key: Any = id
         self._last_token_at = arrived_at
         self._prefill_iteration = -1
         self._first_step = 0

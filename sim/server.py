@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import chain
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from sim.batch import Batch
@@ -51,6 +52,8 @@ class Server:
         """Decodes of the iteration that runs."""
         self.arrived = 0
         """Requests that came since the last decision."""
+        self.shortest = inf
+        """The shortest of their prompts, tokens."""
         self.batches = 0
         """Batches started."""
         self.copied_tokens = 0

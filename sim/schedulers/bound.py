@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import cached_property
-from itertools import islice
 from math import inf
 from typing import Any
 
 from sim.batch import Batch
-from sim.queues import PriorityQueue
+from sim.queues import Front, PriorityQueue
 from sim.request import Request
 from sim.scheduler import Scheduler
 from sim.schedulers.accelgen import AccelGen
@@ -28,7 +27,6 @@ class BoundAccelGen(Scheduler):
         self.watermark = int(policy.watermark * server.total_blocks)
         self._slack: tuple[tuple[float, int], Slack] | None = None
         self._order: tuple[int, float, float] = (0, 0.0, 0.0)
-        self._head: tuple[int, list[Request], int] = (-1, [], 0)
         self._range: tuple[int, tuple[float, float, bool]] = (-1, (inf, 0.0, True))
 
     def __repr__(self) -> str:
@@ -97,7 +95,7 @@ class BoundAccelGen(Scheduler):
         """In short what ``Filling`` comes to where the decodes leave nothing to share out."""
         tightest, loosest, steady = self.decode_slos()
         pool, needed = server.pool, server.pool.blocks_needed
-        short, full = needed > server.free_blocks, False
+        short, room = needed > server.free_blocks, 0
         if not steady or (short and self.policy.overflow != "newest"):
             return None
         if server.waiting.size or short:
@@ -110,17 +108,17 @@ class BoundAccelGen(Scheduler):
                 room -= needed
             elif short:
                 return None
-            full = room < 1
-            if not (short or full) and self.head()[1] <= room:
+            if not short and room > 0 and self.least() <= self.most(room):
                 return None
         if pool.size > (size := self.budget(server, tightest)):
             return None
         batch = server.new_batch(size, self.kept)
         batch.decode_all()
         if short:  # the newest made room, in which an urgent newcomer may find a place
-            return None if self.head()[1] <= batch.blocks_left - batch.watermark else batch
-        if self._lasts(server, full):
-            batch.hold(head_of_line=full)
+            return None if self.least() <= self.most(batch.blocks_left - batch.watermark) else batch
+        if self._lasts(server):
+            until = self._next_in_view(server) if room > 0 else inf
+            batch.hold(until=until, room=self.most(room))
         return batch
 
     @cached_property
@@ -128,44 +126,46 @@ class BoundAccelGen(Scheduler):
         """Whether anybody is urgent."""
         return self.policy.slo_ordering and self.policy.urgent
 
-    def _lasts(self, server: Server, full: bool) -> bool:
-        """Whether the same is decided until somebody comes or goes: no budget that depends on the context, nobody whose
-        deadline brings another into view (but where the cache is full), and no longest iteration ahead."""
+    def _next_in_view(self, server: Server) -> float:
+        """When somebody whose deadline passes may bring another into view, seconds."""
+        waiting = server.waiting
+        if not isinstance(waiting, PriorityQueue) or len(waiting.fresh) <= self.policy.candidates:
+            return inf
+        return waiting.next_expiry
+
+    def _lasts(self, server: Server) -> bool:
+        """Whether the same is decided until somebody comes who finds room, somebody goes, or another comes into view:
+        no budget that depends on the context, and no longest iteration ahead."""
         if self.policy.dynamic_chunking and self.policy.token_budget == "inverse":
             return False
         waiting, line = server.waiting, server.decode_line
         if not isinstance(waiting, PriorityQueue) or not waiting.size:
             return True
-        if line is None or (not full and len(waiting.fresh) > self.policy.candidates):
+        if line is None:
             return False
         fixed, slope = line(server.pool.size)
         most = fixed + slope * server.total_blocks * server.block_size
         return bool(most <= server.history.longest_iteration)
 
-    def head(self) -> tuple[list[Request], int]:
-        """The first waiting requests, the late and the others apart, and the fewest blocks that one of them needs to
-        start. Kept until the queue changes."""
-        waiting, most = self.server.waiting, self.policy.candidates
-        if self._head[0] != waiting.version:
-            if isinstance(waiting, PriorityQueue):
-                requests = [*islice(waiting.overdue, most), *islice(waiting.fresh, most)]
-            else:
-                requests = [*islice(waiting, most)]
-            least = min([request.prefill_left for request in requests], default=1 << 62)
-            self._head = waiting.version, requests, self.blocks_to_start(least)
-        return self._head[1:]
+    def fronts(self) -> tuple[Front, ...]:
+        """The first waiting requests, the late and the others apart."""
+        return self.server.waiting.fronts(self.policy.candidates)
 
-    def blocks_to_start(self, tokens: int) -> int:
-        """Blocks that must be free for a newcomer of so many tokens."""
-        return 1 if self.policy.admission == "chunk" else -(-tokens // self.server.block_size)
+    def least(self) -> float:
+        """The shortest of their prompts, tokens."""
+        return min([front.least for front in self.fronts()])
+
+    def most(self, blocks: int) -> float:
+        """The longest prompt that may start where so many blocks are free, tokens."""
+        if blocks < 1:
+            return 0
+        return inf if self.policy.admission == "chunk" else blocks * self.server.block_size
 
     def decode_slos(self) -> tuple[float, float, bool]:
         """Tightest and loosest between-token SLO of the pool, and whether these are all that its members have: the
         share of a completion SLO changes with time. Kept until the members change."""
         pool = self.server.pool
         if self._range[0] != pool.version:
-            slos = [request.slo for request in pool]
-            gaps = [slo.tbt for slo in slos]
-            steady = min([slo.jct for slo in slos], default=inf) == inf
-            self._range = pool.version, (min(gaps, default=inf), max(gaps, default=0.0), steady)
+            _, gaps, ends = zip(*[request.slo for request in pool], strict=True) if pool.size else ((), (), ())
+            self._range = pool.version, (min(gaps, default=inf), max(gaps, default=0.0), min(ends, default=inf) == inf)
         return self._range[1]

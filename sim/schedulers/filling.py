@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sim.request import Request
@@ -70,17 +69,14 @@ class Filling(Urgent):
         others += self.candidates(self._newcomers())
         return sorted(others, key=self.order) if len(others) > 1 else others
 
-    def _newcomers(self) -> Iterator[Request]:
+    def _newcomers(self) -> list[Request]:
         """Waiting requests that the cache has room for; like vLLM, none in a step that preempted."""
         room = self.batch.blocks_left - self.batch.watermark
         preempted = self.batch.preempted and not self.policy.after_preemption
         if room < 1 or preempted or not self.server.waiting.size:
-            return iter(())
-        head, least = self.bound.head()
-        if least > room:
-            return iter(())
-        needed, taken = self.bound.blocks_to_start, self.batch.prefills
-        return (each for each in head if needed(each.prefill_left) <= room and each not in taken)
+            return []
+        most, taken = self.bound.most(room), self.batch.prefills
+        return [request for front in self.bound.fronts() for request in front.up_to(most) if request not in taken]
 
     def _unlock(self) -> None:
         """Nobody could move for lack of memory: somebody makes room for the one of least remaining time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from math import inf
 
 from sim.queues import PriorityQueue
@@ -94,7 +93,7 @@ class Urgent(Decision):
         """Waiting requests whose SLO is not broken yet but would be, by remaining time."""
         waiting = self.server.waiting
         if self.limit > -inf and isinstance(waiting, PriorityQueue):
-            for request in islice(waiting.fresh, self.policy.candidates):
+            for request in waiting.fresh.front(self.policy.candidates).requests:
                 if self.slack.remaining(request) > self.limit:
                     return
                 if self.on_time(request):

@@ -318,6 +318,18 @@ class PromisesTooMuch(Simple):
         return batch
 
 
+class PromisesRoom(Simple):
+    """Says that there is no room, but starts whoever fits."""
+
+    def schedule(self, server: Server) -> Batch:
+        batch = server.new_batch(1 << 20)
+        batch.decode_all()
+        for request in [] if batch.preempted else server.waiting:
+            batch.admit(request, request.known_tokens)
+        batch.hold(room=2)
+        return batch
+
+
 class Peeks(Simple):
     """Admits by true length."""
 
@@ -381,6 +393,7 @@ BAD = {
     DecodesTheDead: "decodes although it is preempted",
     Promises: "the promise of hold() is broken",
     PromisesTooMuch: "the promise of hold() is broken",
+    PromisesRoom: "the promise of hold() is broken",
     Peeks: "schedule looked at true output lengths.*Use request.predicted_output",
     PeeksInTheQueue: "priority looked at the true output length",
     PeeksAtDeadlines: "deadline looked at the true output length",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from math import inf
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -177,3 +179,35 @@ def test_who_sits_out_does_not_keep_the_others_from_coasting() -> None:
     Rests.asked = 0
     simulate(trace, Rests(), MODEL, kv_blocks=200, block_size=4)
     assert Rests.asked < len(result.iterations["end"]) / 3
+
+
+@dataclass(frozen=True)
+class FirstThatFits(Scheduler):
+    """Whoever fits whole beside those who run starts, in order of arrival; the others are passed over."""
+
+    tells: bool = True
+    """Whether it promises that who does not fit now will not fit."""
+    asked: ClassVar[int] = 0
+
+    def schedule(self, server: Server) -> Batch:
+        type(self).asked += 1
+        batch = server.new_batch(1000)
+        batch.decode_all()
+        for request in [] if batch.preempted else server.waiting:
+            batch.admit(request, request.known_tokens)
+        batch.hold(room=batch.blocks_left * server.block_size if self.tells else inf)
+        return batch
+
+
+def test_who_finds_no_room_does_not_end_coasting() -> None:
+    """Long prompts come one after the other; a few short ones among them go first."""
+    rows = [(0.0, 100, 95), *((0.3 + 0.02 * n, 3 if n % 20 == 7 else 110 + n, 2) for n in range(60))]
+    trace, options = Trace.from_rows(rows), {"kv_blocks": 50, "block_size": 4}
+    story, asked = told_three_ways(trace, FirstThatFits(), **options), []
+    started = story.requests["admitted_at"]
+    assert (started[8:49:20] < started[7:48:20]).all()
+    for tells in (True, False):
+        FirstThatFits.asked = 0
+        simulate(trace, FirstThatFits(tells), MODEL, **options)
+        asked.append(FirstThatFits.asked)
+    assert asked[0] < asked[1] - 30

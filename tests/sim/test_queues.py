@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.queues import ArrivalQueue, PriorityQueue
+from sim.queues import ArrivalQueue, Front, PriorityQueue
 from sim.request import Request
 
 STEPS = st.lists(st.tuples(st.sampled_from(("add", "remove", "expire", "reorder")), st.integers(0, 9)), max_size=60)
@@ -26,8 +26,20 @@ def test_first_come_first_served_but_victims_return_to_the_front() -> None:
     queue.put_back(first)
     assert [one.id for one in queue] == [0, 1]
     assert len(queue) == queue.size == 2
+    assert [front.requests for front in queue.fronts(1)] == [[first]]
+    queue.remove(first)
+    assert [front.requests for front in queue.fronts(1)] == [[second]]
     with pytest.raises(KeyError):
         queue.remove(third)
+
+
+def test_a_front_knows_what_is_left_of_prompts() -> None:
+    requests = [request(0, 7), request(1, 3), request(2, 5)]
+    front = Front(requests)
+    assert front.least == 3
+    assert front.up_to(2) == []
+    assert front.up_to(5) == requests[1:]
+    assert Front([]).up_to(100) == []
 
 
 def test_every_change_changes_the_version() -> None:
@@ -87,3 +99,5 @@ def test_priority_queue_is_a_sorted_list(steps: list[tuple[str, int]]) -> None:
         assert [one.id for one in queue.overdue] == [other for other in ranked if other in late]
         assert [one.id for one in queue.fresh] == [other for other in ranked if other not in late]
         assert len(queue) == len(ranked)
+        for part, front in zip((queue.overdue, queue.fresh), queue.fronts(3), strict=True):
+            assert front.requests == [*part][:3]
