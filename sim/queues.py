@@ -1,7 +1,8 @@
-"""Waiting queues: first come first served in constant time, or by priority in logarithmic time."""
+"""Waiting queues: first come first served in constant time, or by priority in a sorted list."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush, merge
@@ -9,8 +10,6 @@ from itertools import islice
 from math import inf
 from operator import attrgetter
 from typing import Any, Protocol
-
-from sortedcontainers import SortedKeyList
 
 from sim.request import Request
 
@@ -93,40 +92,41 @@ class Line:
     """Part of a queue, sorted by priority. Its front is kept while only others come and go."""
 
     def __init__(self) -> None:
-        self._sorted = SortedKeyList(key=attrgetter("_key"))
+        self._entries: list[tuple[Any, int, Request]] = []
+        """Priority, id and request. Up to ten thousand, a list of them is quicker than a tree, though it is shifted."""
         self._number = 0
         self._front: Front | None = None
 
     def __len__(self) -> int:
-        return len(self._sorted)
+        return len(self._entries)
 
     def __iter__(self) -> Iterator[Request]:
-        return iter(self._sorted)
+        return (request for _, _, request in self._entries)
 
     def add(self, request: Request) -> None:
-        self._touch(request)
-        self._sorted.add(request)
+        place = bisect_left(self._entries, request._key)
+        self._entries.insert(place, (*request._key, request))
+        if place < self._number:
+            self._front = None
 
     def remove(self, request: Request) -> None:
-        self._touch(request)
-        self._sorted.remove(request)
+        place = bisect_left(self._entries, request._key)
+        if self._entries[place : place + 1] != [(*request._key, request)]:
+            raise KeyError(request)
+        del self._entries[place]
+        if place < self._number:
+            self._front = None
 
     def front(self, number: int) -> Front:
         """The first so many."""
         if self._front is None or self._number != number:
-            self._number, self._front = number, Front([*islice(self._sorted, number)])
+            self._number, self._front = number, Front([request for _, _, request in self._entries[:number]])
         return self._front
 
     def reorder(self) -> None:
         """Sorts anew, for keys have changed: O(n log n)."""
+        self._entries = sorted((*request._key, request) for request in self)
         self._front = None
-        self._sorted = SortedKeyList(self._sorted, key=attrgetter("_key"))
-
-    def _touch(self, request: Request) -> None:
-        """Forgets the front if the request comes before its end."""
-        front = self._front
-        if front and (len(front.requests) < self._number or request._key <= front.requests[-1]._key):
-            self._front = None
 
 
 class PriorityQueue:
@@ -146,7 +146,7 @@ class PriorityQueue:
         self._fresh_until: dict[Request, float] = {}
 
     def add(self, request: Request) -> None:
-        """Takes a request in O(log n)."""
+        """Takes a request, in O(log n) comparisons."""
         self.version += 1
         self.size += 1
         request._key = (self._priority(request), request.id)
@@ -161,7 +161,7 @@ class PriorityQueue:
         self.add(request)
 
     def remove(self, request: Request) -> None:
-        """Gives a request up in O(log n)."""
+        """Gives a request up, in O(log n) comparisons."""
         self.version += 1
         self.size -= 1
         fresh = self._fresh_until.pop(request, None) is not None

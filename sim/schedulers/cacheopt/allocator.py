@@ -54,7 +54,7 @@ class Allocator(Scheduler):
             quiet = None if allocation.unsure else Quiet.after(self, batch)
         self._quiet = quiet
         if quiet:
-            batch.hold(quiet.head_of_line, quiet.until)
+            batch.hold(until=quiet.until, room=quiet.room(self))
         return batch
 
     def hosts(self) -> Hosts:

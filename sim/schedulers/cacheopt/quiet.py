@@ -29,7 +29,6 @@ class Quiet(NamedTuple):
     """Seconds."""
     largest: int
     """The most that a host had to spare then, tokens; a step more, a token less."""
-    head_of_line: bool
     least_free: int
 
     @classmethod
@@ -45,9 +44,8 @@ class Quiet(NamedTuple):
                 if not _no_longer(server):
                     return None
                 until = bound.deadlines.next_near()
-        behind = not policy.critical_first and (not policy.embedding or server.waiting.size > policy.candidates)
         arrivals, steps = server.history.arrivals, server.pool.steps
-        return cls(_versions(server), arrivals, steps, until, largest, behind, batch.least_free)
+        return cls(_versions(server), arrivals, steps, until, largest, batch.least_free)
 
     def still(self, bound: Allocator) -> Quiet | None:
         """The same as of now, if it is as quiet as before; requests may have arrived that cannot start now either."""
@@ -67,6 +65,15 @@ class Quiet(NamedTuple):
         if until <= server.now:
             return None
         return self._replace(versions=_versions(server), arrivals=arrivals, until=min(until, self.until))
+
+    def room(self, bound: Allocator) -> float:
+        """Newcomers with longer prompts than this (tokens) cannot start: they find no host, nor the least that the
+        critical need; nobody else goes before the first in line."""
+        policy, server = bound.policy, bound.server
+        if policy.critical_first:
+            free = max(0, server.free_blocks - bound.needs.kept) * server.block_size
+            return inf if bound.deadlines.pliable else max(free, self.largest)
+        return 0 if server.waiting.size > policy.candidates else self.largest
 
     def _hopeless_until(self, request: Request, place: int, bound: Allocator) -> float:
         """Until when a new request at this place in line, from 1, cannot start by what is known; seconds."""
