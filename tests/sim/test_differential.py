@@ -32,7 +32,7 @@ from sim.simulation import simulate
 from tests.sim.stories import MODEL, Whimsical, blocks_for_largest, differences, little_trace
 from tests.sim.strategies import POLICIES as ANY_POLICY
 from tests.sim.strategies import WORKLOADS
-from traces import Trace
+from traces import SLO, Trace
 
 POLICIES: dict[str, Scheduler] = {
     "vllm": Vllm(),
@@ -211,3 +211,46 @@ def test_who_finds_no_room_does_not_end_coasting() -> None:
         simulate(trace, FirstThatFits(tells), MODEL, **options)
         asked.append(FirstThatFits.asked)
     assert asked[0] < asked[1] - 30
+
+
+@dataclass(frozen=True)
+class Counted(Scheduler):
+    """Another policy, and how often it was asked after half a second, while the first request runs."""
+
+    policy: Scheduler
+    times: ClassVar[int] = 0
+
+    def bind(self, server: Server) -> Scheduler:
+        bound = self.policy.bind(server)
+        decide = bound.schedule
+
+        def schedule(server: Server) -> Batch:
+            Counted.times += 0.5 < server.now < 1.5
+            return decide(server)
+
+        bound.schedule = schedule  # type: ignore[method-assign]
+        return bound
+
+
+NEARLY_FULL: dict[str, Scheduler] = {
+    "accelgen": AccelGen(pivot=256),
+    "cacheopt": CacheOpt(default_output=20, padding=False, reserve_blocks=0),
+    "cacheopt-no-hosts": CacheOpt(allocation="prompt", embedding=False, reserve_blocks=0),
+}
+
+
+@pytest.mark.parametrize("name", NEARLY_FULL)
+@pytest.mark.parametrize("late", [True, False])
+def test_newcomers_of_all_lengths_while_the_cache_is_nearly_full(name: str, late: bool) -> None:
+    """Those that just fit, and those that just do not, too; the policy is not asked about the long ones."""
+    policy, slo = NEARLY_FULL[name], SLO(ttft=0.02 if late else 30.0, tbt=0.1)
+    asked = {}
+    for prompt in range(1, 71):
+        rows = [(0.0, 200, 90, slo), (0.4, 110, 9, slo), *((0.6 + 0.08 * n, prompt, 3, slo) for n in range(10))]
+        told_three_ways(trace := Trace.from_rows(rows), policy, kv_blocks=75, block_size=4)
+        if prompt in (5, 70):
+            Counted.times = 0
+            simulate(trace, Counted(policy), MODEL, kv_blocks=75, block_size=4)
+            asked[prompt] = Counted.times
+    assert asked[70] < 5
+    assert asked[5] > 10
