@@ -82,7 +82,7 @@ def test_a_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(cell.get("outputs") for cell in notebook.cells), f"{path.name} holds outputs: clear them"
     notebook.cells.append(nbformat.v4.new_code_cell(CLAIMS.get(path.stem, "")))
     nbclient.NotebookClient(
-        notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
     ).execute()
     shown = [cell for cell in notebook.cells if cell.get("outputs")]
     assert shown
