@@ -150,6 +150,7 @@ def _kernel_profile(report: FitReport, told: dict[str, Any], model: str, gpus: i
         gpu=GPUS["a100-80gb"],
         tensor_parallel=gpus,
         paper=PAPER[model],
+        keep_draws=True,
         host_time=host,
         per_swapped_token=facts.kv_bytes_per_token / gpus / PCIE_4,
     )

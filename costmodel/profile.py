@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -24,6 +25,9 @@ FOLDER = Path(__file__).with_name("profiles")
 PROVENANCE = ("measured_on", "what", "by", "licence")
 """Texts that every provenance must have, besides the flag `prior`."""
 NAMES = ("format", "name", "model", "gpu", "tensor_parallel", "cost_model", "paper", "provenance")
+
+NUMBERS = re.compile(r"\[[^\[\]{}]*\]")
+"""A list in JSON without lists in it."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +113,14 @@ class Profile:
     def save(self, path: str | Path) -> None:
         """Writes the profile as JSON; raises SlosimError if the place cannot be written."""
         try:
-            Path(path).write_text(json.dumps(self.as_json(), indent=2) + "\n", "utf-8")
+            text = NUMBERS.sub(_in_one_line, json.dumps(self.as_json(), indent=2))
+            Path(path).write_text(text + "\n", "utf-8")
         except OSError as error:
             raise SlosimError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+
+
+def _in_one_line(numbers: re.Match[str]) -> str:
+    return " ".join(numbers[0].split()).replace("[ ", "[").replace(" ]", "]")
 
 
 def load(path: str | Path) -> Profile:
