@@ -7,7 +7,6 @@ from math import inf
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from costmodel import BatchShape
 from sim.batch import Batch
@@ -15,7 +14,7 @@ from sim.errors import SchedulerError
 from sim.predictor import Perfect, Predictor
 from sim.scheduler import Scheduler
 from sim.schedulers.clairvoyance.clairvoyant import Clairvoyant
-from sim.schedulers.clairvoyance.line import KNOWN, STEPS, Line, Rows
+from sim.schedulers.clairvoyance.line import KNOWN, STEPS, TTFT, Line, Rows
 from sim.schedulers.clairvoyance.plan import Plan
 from sim.schedulers.clairvoyance.selection import NEVER, Offer, select
 from sim.server import Server
@@ -66,59 +65,54 @@ class BoundOracle(Clairvoyant):
         self.tokens_count = policy.value == "tokens"
 
     def choose(self, server: Server, batch: Batch, line: Line, plan: Plan, rows: Rows) -> None:
-        rows, limits = self._in_order(server, batch, line, plan, line.hopeful(plan, rows, batch.tokens_left))
-        while batch.tokens_left:
-            some, rows = line.first_fitting(plan, rows, self.candidates)
-            if not len(some):
-                return
+        rows, limits = self._in_order(server, batch, line, line.within(plan, rows, batch.tokens_left))
+        while len(rows):
+            some, rows = rows[: self.candidates], rows[self.candidates :]
             choice = select(self._offer(line, plan, some, limits, batch))
             for place in choice.whole:
                 self.admit(batch, line, plan, some[place])
             if choice.part is not None:
                 self.admit(batch, line, plan, some[choice.part], choice.chunk)
-            if not limits.keys().isdisjoint(some.tolist()):
-                return  # whoever came in addition would make them late
-            rows = line.hopeful(plan, rows, batch.tokens_left)
+            if not (batch.tokens_left and len(rows) and limits.keys().isdisjoint(some.tolist())):
+                return  # if one of them is to be on time, whoever came in addition would make him late
+            rows = line.within(plan, line.fitting(plan, rows), batch.tokens_left)
 
-    def _in_order(
-        self, server: Server, batch: Batch, line: Line, plan: Plan, rows: Rows
-    ) -> tuple[Rows, dict[int, int]]:
+    def _in_order(self, server: Server, batch: Batch, line: Line, rows: Rows) -> tuple[Rows, dict[int, int]]:
         """The rows in the order in which they are candidates; and up to how many prompt tokens each is on time, if it
         can be."""
-        due, started, limits = self._due(server, line, rows), batch.tokens - server.decoding_count, {}
-        soon = (due > server.now).nonzero()[0]
-        late = np.full(len(rows), inf)
-        fitting = set(line.fitting(plan, rows[soon]).tolist())
-        for place, row in zip(soon.tolist(), rows[soon].tolist(), strict=True):
-            known = int(line.counts[KNOWN, row])
-            if row in fitting:
-                tokens = self.prompt_tokens(server, due[place] - server.now, started + known) - started
-                if tokens >= known:
-                    limits[row], late[place] = tokens, due[place]
         volume = self._volume(line, rows)
-        return rows[np.lexsort((-volume if self.tokens_count else volume, late))], limits
+        rows = rows[np.argsort(-volume if self.tokens_count else volume, kind="stable")]
+        soon = rows[line.dues[TTFT, rows] > server.now]
+        if not len(soon):
+            return rows, {}
+        started, limits, late = batch.tokens - server.decoding_count, {}, {}
+        for due, row in zip(self._due(server, line, soon), soon.tolist(), strict=True):
+            known = int(line.counts[KNOWN, row])
+            tokens = self.prompt_tokens(server, due - server.now, started + known) - started if due > server.now else 0
+            if tokens >= known:
+                limits[row], late[row] = tokens, due
+        return rows[np.argsort([late.get(row, inf) for row in rows.tolist()], kind="stable")], limits
 
-    def _due(self, server: Server, line: Line, rows: Rows) -> NDArray[np.float64]:
+    def _due(self, server: Server, line: Line, rows: Rows) -> list[float]:
         """When each must get its first token at last, seconds; for a completion SLO, if it then decodes as all do."""
-        due: NDArray[np.float64]
         due, jct = line.dues[:, rows]
         if jct.min(initial=inf) < inf:
             number = server.pool.size + 1
             step = server.cost_model.iteration_time(BatchShape(0, number, server.pool.context, 0.0, number))
-            due = np.minimum(due, jct - step * (line.counts[STEPS][rows] - 1))
-        return due
+            due = np.minimum(due, jct - step * (line.counts[STEPS, rows] - 1))
+        dues: list[float] = due.tolist()
+        return dues
 
     def _volume(self, line: Line, rows: Rows) -> Rows:
         """Steps x tokens of cache, doubled, which keeps them whole."""
-        known, steps, _, _ = line.counts[:, rows]
+        known, steps = line.counts[:, rows]
         volume: Rows = steps * (2 * known + steps - 1)
         return volume
 
     def _offer(self, line: Line, plan: Plan, rows: Rows, limits: dict[int, int], batch: Batch) -> Offer:
-        known, steps, _, last = line.counts[:, rows]
-        tops, room, _, _ = plan.tops()
-        own = plan.free(int(steps.max()))[steps - 1]
-        needs = line.needs(rows, np.concatenate([tops - plan.now, steps - 1]))
+        known, steps = line.counts[:, rows]
+        at, room = plan.crests(steps)
+        needs = np.where(at < steps[:, None], -(-(known[:, None] + at) // plan.size), 0)
         worth = self._volume(line, rows) if self.tokens_count else np.ones_like(rows)
         most = np.array([limits.get(row, NEVER) for row in rows.tolist()])
-        return Offer(needs, last, np.concatenate([room, own]), known, batch.tokens_left, most, worth)
+        return Offer(needs, plan.table[known + steps - 1], room, known, batch.tokens_left, most, worth)

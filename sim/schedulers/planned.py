@@ -139,9 +139,10 @@ class BoundPlanned(Clairvoyant):
     # -- who starts ---------------------------------------------------------------------------------------------
 
     def choose(self, server: Server, batch: Batch, line: Line, plan: Plan, rows: Rows) -> None:
+        rows = line.within(plan, rows, batch.tokens_left)
         rows = rows[np.argsort([self.place(line.requests[row]) for row in rows.tolist()])]
-        while batch.tokens_left:
-            some, rows = line.first_fitting(plan, line.hopeful(plan, rows, batch.tokens_left), 1)
-            if not len(some):
+        while len(rows):
+            self.admit(batch, line, plan, rows[0])
+            if not batch.tokens_left:
                 return
-            self.admit(batch, line, plan, some[0])
+            rows = line.within(plan, line.fitting(plan, rows[1:]), batch.tokens_left)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
+from math import inf
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +25,7 @@ from sim.schedulers.clairvoyance.line import Line
 from sim.schedulers.clairvoyance.plan import Plan
 from sim.schedulers.clairvoyance.selection import NEVER, Offer, select
 from sim.schedulers.oracle import BoundOracle, Oracle
+from sim.schedulers.planned import Agenda, Planned
 from sim.server import Server
 from sim.simulation import simulate
 from tests.sim.stories import MODEL, blocks_for_largest, little_trace
@@ -47,6 +50,14 @@ def decoding(running: list[tuple[int, int]], blocks: int) -> Replica:
     server.start(batch)
     server.finish(batch, 1.0, 0)
     return server
+
+
+def decode(server: Replica) -> None:
+    """An iteration in which all decode."""
+    batch = server.new_batch(1000)
+    batch.decode_all()
+    server.start(batch)
+    server.finish(batch, server.now + 1.0, 0)
 
 
 def peak(running: list[tuple[int, int]], newcomer: tuple[int, int]) -> int:
@@ -76,12 +87,20 @@ def alone(plan: Plan, waiting: list[Request], tokens: float) -> list[int]:
     return [row for row in range(len(waiting)) if plan.holds(known[row], steps[row], known[row] <= tokens)]
 
 
-@given(st.lists(LENGTHS, max_size=5), LENGTHS)
-def test_the_plan_is_the_brute_force_account(running: list[tuple[int, int]], newcomer: tuple[int, int]) -> None:
-    needed, least = peak(running, newcomer), enough(running, [newcomer])
-    for blocks in {least, *range(max(least, needed - 1), needed + 2)}:
-        plan = Plan(decoding(running, blocks))
-        assert plan.holds(*newcomer) == (needed <= blocks)
+@given(st.lists(LENGTHS, max_size=5), st.lists(LENGTHS, min_size=1, max_size=3), st.integers(0, 5))
+def test_the_plan_is_the_brute_force_account(
+    running: list[tuple[int, int]], newcomers: list[tuple[int, int]], passed: int
+) -> None:
+    """Of one newcomer and of several, each alone; also when the plan was asked before and steps have passed since."""
+    needed, least = [peak(running, each) for each in newcomers], enough(running, newcomers)
+    for blocks in {least, *(total for need in needed for total in range(max(least, need - 1), need + 2))}:
+        server = decoding(running, blocks)
+        plan = Plan(server)
+        for step in range(passed + 1):
+            needed = [peak([(prompt + step, output - step) for prompt, output in running], each) for each in newcomers]
+            assert [plan.holds(*each) for each in newcomers] == [need <= blocks for need in needed]
+            assert plan.hold(*np.array(newcomers).T).tolist() == [need <= blocks for need in needed]
+            decode(server)
 
 
 @given(st.lists(LENGTHS, max_size=4), st.lists(LENGTHS, min_size=1, max_size=9), st.integers(0, 20), st.integers(1, 30))
@@ -89,22 +108,18 @@ def test_all_who_wait_are_looked_at_together_as_if_alone(
     running: list[tuple[int, int]], lengths: list[tuple[int, int]], spare: int, tokens: int
 ) -> None:
     plan = Plan(decoding(running, enough(running, lengths) + spare))
-    line, waiting = Line(plan), [member(50 + number, *each) for number, each in enumerate(lengths)]
+    line, waiting = Line(), [member(50 + number, *each) for number, each in enumerate(lengths)]
     for request in waiting:
         line.add(request, plan)
-    expected = alone(plan, waiting, tokens)
-    hopeful = line.hopeful(plan, tokens=tokens)
-    assert line.fitting(plan, hopeful).tolist() == expected
-    assert line.hopeful(plan, np.arange(len(waiting)), tokens).tolist() == hopeful.tolist()
-    some, rest = line.first_fitting(plan, hopeful, 2)
-    assert some.tolist() == expected[:2]
-    assert line.fitting(plan, rest).tolist() == expected[2:]
+    expected, fitting = alone(plan, waiting, tokens), line.fitting(plan)
+    assert fitting.tolist() == line.fitting(plan, np.arange(len(waiting))).tolist() == alone(plan, waiting, inf)
+    assert line.within(plan, fitting, tokens).tolist() == expected
     assert [row for row in range(len(waiting)) if line.fits(plan, row, tokens)] == expected
 
 
 def test_a_line_is_a_set_of_requests() -> None:
     plan = Plan(decoding([], 1000))
-    line, there = Line(plan), []
+    line, there = Line(), []
     for number in range(300):
         there.append(request := member(number, 1 + number % 50, 1 + number % 7))
         line.add(request, plan)
@@ -114,7 +129,7 @@ def test_a_line_is_a_set_of_requests() -> None:
     for request in there:
         row = line.row(request)
         assert line.requests[row] is request
-        assert line.counts[:2, row].tolist() == [request.prompt_tokens, plan.steps(request)]
+        assert line.counts[:, row].tolist() == [request.prompt_tokens, plan.steps(request)]
 
 
 def test_who_is_admitted_counts_from_then_on() -> None:
@@ -170,10 +185,11 @@ def test_the_plan_that_follows_is_the_plan_made_anew() -> None:
     st.sampled_from((0.0, 1.0)),
     st.sampled_from((1, 4, 16)),
     st.sampled_from((0, 2, 30)),
-    st.sampled_from(("oracle", "oracle,value=requests", "planned")),
+    st.sampled_from(("oracle", "oracle,candidates=1", "oracle,value=requests", "planned")),
+    st.sampled_from((0.5, 4.0)),
 )
-def test_it_never_preempts(seed: int, spread: float, size: int, spare: int, policy: str) -> None:
-    trace = little_trace(seed, 25, spread, prompt=150)
+def test_it_never_preempts(seed: int, spread: float, size: int, spare: int, policy: str, budget: float) -> None:
+    trace, policy = little_trace(seed, 25, spread, prompt=150), f"{policy},largest_budget={budget}"
     result = simulate(trace, policy, MODEL, kv_blocks=blocks_for_largest(trace, size) + spare, block_size=size)
     assert result.requests["preemptions"].sum() == 0
     assert (result.requests["status"] == 0).all()
@@ -199,7 +215,8 @@ def offers(draw: st.DrawFn) -> Offer:
     tokens = np.array(draw(each))
     limits = np.array([limit if limit >= known else NEVER for limit, known in zip(draw(late), tokens, strict=True)])
     room = np.full(peaks, last.max()) + np.array(draw(st.lists(integers, min_size=peaks, max_size=peaks)))
-    return Offer(needs, last, room, tokens, draw(st.integers(1, 25)), limits, np.array(draw(each)))
+    worth = np.array(draw(each)) if draw(st.booleans()) else np.ones_like(tokens)
+    return Offer(needs, last, room, tokens, draw(st.integers(1, 25)), limits, worth)
 
 
 @given(offers())
@@ -272,6 +289,18 @@ def test_a_decision_is_the_best_of_all(
     assert len(parts) <= 1
     on_time, _, total = score(whole, sum(granted[row] for row in parts))
     assert (on_time, sum(map(worth, granted)), total) == max(scores())
+
+
+@pytest.mark.parametrize("policy", [Oracle(candidates=1), Planned(Agenda((50, 51)))])
+def test_who_fits_as_a_whole_only_does_not_start_with_what_the_budget_has_left(policy: Oracle | Planned) -> None:
+    """The cache is full in the end: both who wait must be gone by then, and the second one's prompt would not be."""
+    server = decoding([(8, 40)], 13)
+    first, second = member(50, 9, 2, SLO(ttft=0.5)), member(51, 12, 1, SLO(ttft=0.5))
+    for request in (first, second):
+        server.arrive(request)
+    for tokens, expected in ((12, {first: 9}), (21, {first: 9, second: 12})):
+        budget = (tokens + server.pool.size) / server.machine.pivot.forward_size
+        assert replace(policy, largest_budget=budget).schedule(server).prefills == expected
 
 
 def test_it_needs_to_be_told() -> None:

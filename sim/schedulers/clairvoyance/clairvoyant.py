@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from sim.request import Request
 from sim.scheduler import Scheduler
 from sim.schedulers.budget import last_before
 from sim.schedulers.clairvoyance.line import KNOWN, STEPS, Line, Rows
-from sim.schedulers.clairvoyance.plan import Plan
+from sim.schedulers.clairvoyance.plan import NO_LIMIT, Plan
 from sim.server import Server
 
 
@@ -51,7 +52,7 @@ class Clairvoyant(Scheduler):
         return repr(self.policy)
 
     def choose(self, server: Server, batch: Batch, line: Line, plan: Plan, rows: Rows) -> None:
-        """Admits some of these hopeful rows of the line and adds them to ``plan``, a copy."""
+        """Admits some of these rows of the line, whom ``plan`` holds, and adds them to it, a copy."""
         raise NotImplementedError
 
     def admit(self, batch: Batch, line: Line, plan: Plan, row: int, tokens: int | None = None) -> None:
@@ -101,7 +102,7 @@ class Clairvoyant(Scheduler):
         """Who waits, and the plan; made anew where it does not agree with the server, as predictions err."""
         if self._world is None:
             plan = Plan(server)
-            self._world = Line(plan), plan
+            self._world = Line(), plan
             for request in server.waiting:
                 self.arrived(request)
         elif self._anew(server) and not self._world[1].agrees(server):
@@ -143,8 +144,10 @@ class Clairvoyant(Scheduler):
         if batch and not batch.tokens_left:
             return batch
         line, plan = self.world(server)
-        rows = self._hopeful(server, line, plan)
-        batch = batch or self._go_on(server, self._prompt_tokens(server) if len(rows) else 0)
+        rows = line.fitting(plan) if self._anew(server) else line.these(plan, self._newcomers)
+        if batch is None:
+            enough = int(line.counts[KNOWN, rows[0]]) if len(rows) == 1 else NO_LIMIT
+            batch = self._go_on(server, self._prompt_tokens(server, enough) if len(rows) else 0)
         if len(rows) and not batch.preempted:
             self._start(server, batch, line, plan, rows)
         memo = Memo(server.history.finished, len(self._newcomers), settled=not batch.prefills)
@@ -154,34 +157,33 @@ class Clairvoyant(Scheduler):
             self._note(memo)
         return batch
 
-    def _hopeful(self, server: Server, line: Line, plan: Plan) -> Rows:
-        """Who might start: of all who wait if anybody left, else of those who came."""
-        if self._anew(server):
-            return line.hopeful(plan)
-        newcomers = map(line.row, self._newcomers)
-        return np.array([row for row in newcomers if line.fits(plan, row)], np.int64)
-
-    def _start(self, server: Server, batch: Batch, line: Line, plan: Plan, rows: Rows) -> None:
+    def _start(self, server: Server, batch: Batch, line: Line, plan: Plan, rows: Rows | list[int]) -> None:
         if len(rows) > 1:
-            self.choose(server, batch, line, plan.copy(), rows)
+            self.choose(server, batch, line, plan.copy(), np.array(rows))
         elif line.fits(plan, rows[0], batch.tokens_left):  # there is no choice, which spares most of the work
             batch.admit(line.requests[rows[0]])
 
     # -- how much an iteration computes ---------------------------------------------------------------------------
 
-    def _prompt_tokens(self, server: Server) -> int:
-        """Prompt tokens that keep the decodes on time; at least one."""
-        most = int(self.largest_budget * server.machine.pivot.forward_size) - server.decoding_count
+    def _prompt_tokens(self, server: Server, enough: int = NO_LIMIT) -> int:
+        """Prompt tokens that keep the decodes on time; at least one, and no more than are ``enough``."""
+        most = min(int(self.largest_budget * server.machine.pivot.forward_size) - server.decoding_count, enough)
         if self._tightest[0] != server.pool.version:
             self._tightest = server.pool.version, min([each.slo.tbt for each in server.decoding], default=inf)
         if self._tightest[1] < inf:
-            self._near = self.prompt_tokens(server, self._tightest[1], self._near)
-            most = min(most, self._near)
+            late = self._late(server, self._tightest[1])
+            if most > self._near or late(most):
+                self._near = last_before(late, self._near)
+                most = min(most, self._near)
         return max(most, 1)
 
     def prompt_tokens(self, server: Server, seconds: float, near: int) -> int:
         """Prompt tokens, started prompts first, that an iteration with all decodes computes in so many seconds;
         probably ``near`` so many."""
+        return last_before(self._late(server, seconds), near)
+
+    def _late(self, server: Server, seconds: float) -> Callable[[int], bool]:
+        """Whether an iteration with all decodes and so many prompt tokens takes more than so many seconds."""
         decodes, context = server.pool.size, server.pool.context
         started = [(request.kv_tokens, request.prefill_left) for request in server.prefilling]
 
@@ -194,4 +196,4 @@ class Clairvoyant(Scheduler):
             shape = BatchShape(tokens, decodes, context, pairs + rest * rest / 2, decodes + len(started) + 1)
             return server.cost_model.iteration_time(shape) > seconds
 
-        return last_before(late, near)
+        return late

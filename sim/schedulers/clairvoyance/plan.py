@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +19,7 @@ Steps = NDArray[np.int64]
 
 ROOM = 4096
 """Steps that a plan begins with; it grows as needed."""
+NO_LIMIT = 1 << 60
 
 
 @lru_cache(maxsize=8)
@@ -33,13 +36,17 @@ def outputs_left(request: Request) -> int:
 
 
 class Tops(NamedTuple):
-    """The steps at which use has grown to a peak, the last ones before somebody leaves, and what is free there.
+    """The last steps of all who run, at which use is highest, and what is free there.
 
     In between, everybody is about to grow further: who fits at these steps, and at his own last, always fits.
     """
 
-    steps: Steps
-    room: Blocks
+    steps: list[int]
+    """Steps of the pool, in order."""
+    room: list[int]
+    most: list[int]
+    """The most tokens that a newcomer may know who lives to see each, and so all before, less the step of the pool at
+    which he starts; and last no limit, for who sees none."""
     tightest: int
     """The step with the least room; one that nobody reaches if there is none."""
     least: int
@@ -58,13 +65,14 @@ class Plan:
     def __init__(self, server: Server) -> None:
         self.total = server.total_blocks
         """Blocks that are not set aside."""
+        self.size = server.block_size
         self.table = blocks_of_tokens(server.block_size, server.total_blocks)
         self.unfinished: dict[Request, int] = {}
         """Prompts that take several iterations, and the blocks set aside for them."""
         self._pool = server.pool
         self._origin = server.pool.steps
-        self._reach = self._origin
-        """The step from which on nobody is left, as far as is known now."""
+        self._ends: list[int] = []
+        """The last steps of those who decode, in order, some of them passed."""
         self._held: Blocks = np.zeros(ROOM, np.int32)
         self._tops: Tops | None = None
         for request in server.running_requests:
@@ -73,7 +81,8 @@ class Plan:
     def copy(self) -> Plan:
         """A plan of its own, for trying."""
         other = object.__new__(Plan)
-        other.__dict__.update(self.__dict__, _held=self._held.copy(), unfinished=dict(self.unfinished))
+        other.__dict__.update(self.__dict__, _held=self._held.copy(), _ends=self._ends.copy())
+        other.unfinished = self.unfinished.copy()
         return other
 
     # -- changes ------------------------------------------------------------------------------------------------
@@ -98,7 +107,9 @@ class Plan:
         """Somebody more; ``whole``: all of its prompt is computed in the next iteration."""
         if whole:
             self._row(steps)[:] += self.table[known : known + steps]
-            self._reach = max(self._reach, self._pool.steps + steps)
+            end = self.now + steps - 1
+            if (place := bisect_left(self._ends, end)) == len(self._ends) or self._ends[place] != end:
+                self._ends.insert(place, end)
             self._tops = None
         else:
             self._set_aside(int(self.table[known + steps - 1]))
@@ -130,28 +141,55 @@ class Plan:
         return np.int32(self.total) - self._row(steps)
 
     def tops(self) -> Tops:
-        """The peaks, in steps of the pool, which ``now`` counts, too."""
-        now = self.now
-        if self._tops is None or (len(self._tops.steps) and self._tops.steps[0] < now):
-            free = self.free(max(0, self._reach - now) + 1)
-            steps = (free[1:] > free[:-1]).nonzero()[0]
-            room = free[steps]
-            place = int(room.argmin()) if len(room) else -1
-            tightest, least = (int(steps[place]) + now, int(room[place])) if len(room) else (1 << 60, self.total)
-            self._tops = Tops(steps + now, room, tightest, least)
-        return self._tops
+        """The peaks to come."""
+        tops, now = self._tops, self.now
+        if tops is None:
+            del self._ends[: bisect_left(self._ends, now)]
+            room = self.total - self._held[np.array(self._ends, np.int64) - self._origin]
+            self._tops = tops = self._peaks(self._ends.copy(), room.tolist())
+        elif tops.steps and tops.steps[0] < now:
+            passed = bisect_left(tops.steps, now)
+            self._tops = tops = self._peaks(tops.steps[passed:], tops.room[passed:])
+        return tops
+
+    def _peaks(self, steps: list[int], room: list[int]) -> Tops:
+        least = min(room, default=self.total)
+        most = accumulate([free * self.size - step for step, free in zip(steps, room, strict=True)], min)
+        return Tops(steps, room, [*most, NO_LIMIT], steps[room.index(least)] if steps else NO_LIMIT, least)
+
+    @property
+    def always(self) -> int:
+        """Tokens for which there is room in every step: whose last step needs no more may start at any time."""
+        return self.tops().least * self.size
+
+    def bottleneck(self) -> tuple[int, int]:
+        """Where there is least room: so many steps from now; and the most tokens that one who stays longer may know."""
+        tops = self.tops()
+        away = tops.tightest - self.now
+        return away, tops.least * self.size - away
 
     def holds(self, known: int, steps: int, whole: bool = True) -> bool:
         """Whether the cache holds everyone to the end with one more; ``whole``: its prompt is computed at once."""
-        tops, room, tightest, least = self.tops()
-        last, tightest = self.table[known + steps - 1], tightest - self.now
-        if last <= least:
+        tops, now, last = self.tops(), self.now, known + steps - 1
+        if last <= tops.least * self.size:
             return True
-        if not whole or (steps > tightest and self.table[known + tightest] > least):
+        if not whole or known - now > tops.most[bisect_left(tops.steps, now + steps) - 1]:
             return False
-        ends = tops.searchsorted(self.now + steps)
-        blocks = self.table[tops[:ends] + (known - self.now)]
-        return bool((blocks <= room[:ends]).all() and last <= self.free(steps)[-1])
+        return bool(last <= self.free(steps)[-1] * self.size)
+
+    def hold(self, known: Steps, steps: Steps) -> NDArray[np.bool_]:
+        """The same of some, each alone, whose prompts are computed at once."""
+        tops, last = self.tops(), steps - 1
+        seen = np.array(tops.steps, np.int64).searchsorted(steps + self.now)
+        kept: NDArray[np.bool_] = known - self.now <= np.array(tops.most)[seen - 1]  # [-1], if none is seen
+        kept &= known + last <= self.free(int(steps.max()))[last] * self.size
+        return kept
+
+    def crests(self, steps: Steps) -> tuple[Steps, Steps]:
+        """The steps from now in which newcomers of so many steps may need the most together, and what is free then."""
+        tops, last = self.tops(), steps - 1
+        own = self.free(int(steps.max()))[last]
+        return np.append(np.array(tops.steps, np.int64) - self.now, last), np.append(np.array(tops.room, np.int64), own)
 
     def agrees(self, server: Server) -> bool:
         """Whether the plan and the server tell the same of the next step of those who decode."""
