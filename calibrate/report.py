@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,8 @@ from traces.errors import SlosimError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from calibrate.pages import Page
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -29,6 +30,8 @@ STYLE: dict[Any, Any] = {
 }
 SIZE = (8.3, 5.8)
 """Inches of a page: half of A4."""
+RESOLUTION = 110
+"""Dots per inch of a page as a picture."""
 
 
 def write_report(made: Calibration, path: Path) -> Path:
@@ -42,7 +45,8 @@ def write_report(made: Calibration, path: Path) -> Path:
     try:
         with matplotlib.rc_context(STYLE), PdfPages(draft, metadata={"CreationDate": None}) as book:
             for page in pages.PAGES:
-                _add(book, page, made)
+                if drawn := _drawn(page, made):
+                    book.savefig(drawn)
         os.replace(draft, path)
     except OSError as error:
         raise SlosimError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
@@ -52,9 +56,20 @@ def write_report(made: Calibration, path: Path) -> Path:
     return path
 
 
-def _add(book: Any, page: Callable[[Calibration, Figure], bool], made: Calibration) -> None:
+def draw_page(page: Page, made: Calibration, path: Path) -> Path:
+    """Writes one page as a picture, for a notebook; raises SlosimError if nothing that it shows was measured."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        drawn = _drawn(page, made)
+        if drawn is None:
+            raise SlosimError(f"{made.profile.name}: nothing on page {page.__name__!r} was measured: measure longer")
+        drawn.savefig(path, dpi=RESOLUTION)
+    return path
+
+
+def _drawn(page: Page, made: Calibration) -> Figure | None:
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=SIZE, layout="constrained")
-    if page(made, drawn):
-        book.savefig(drawn)
+    return drawn if page(made, drawn) else None

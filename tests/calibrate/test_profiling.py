@@ -18,8 +18,9 @@ from calibrate.__main__ import main
 from calibrate.copies import copies
 from calibrate.grid import FITTED, HELD_OUT, PROMPTS, UNIFORM, Limits
 from calibrate.measurements import Measurements, points
+from calibrate.pages import preemption
 from calibrate.profiling import Calibration, calibrated, profile_name, scaling_errors, uniform
-from calibrate.report import write_report
+from calibrate.report import draw_page, write_report
 from costmodel import GPUS, MODELS, profile, prompt
 from costmodel.fitting import errors
 from tests.calibrate import made_up
@@ -201,6 +202,14 @@ def test_a_report_has_a_page_for_whatever_was_measured(tmp_path: Path) -> None:
     assert "each fifth" in less.report.held_out
     assert pages(write_report(less, tmp_path / "less.pdf")) == 6
     assert sorted(path.name for path in tmp_path.iterdir()) == ["less.pdf", "whole.pdf"]
+
+
+def test_a_page_is_a_picture_if_there_is_something_to_draw(tmp_path: Path) -> None:
+    drawn = draw_page(preemption, made(), tmp_path / "page.png")
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SlosimError, match="nothing on page 'preemption' was measured"):
+        draw_page(preemption, replace(made(), copies=None), tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_nothing_measured_makes_nothing(tmp_path: Path) -> None:

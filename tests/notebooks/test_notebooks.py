@@ -35,6 +35,20 @@ for guess in ("noisy,sigma=0.5", "perfect"):
 assert mean_told("noisy,sigma=2", MEAN) > 1.2 * mean_told("unknown", MEAN)
 assert mean_told("noisy,sigma=2", "p99_ttft") > 1.5 * mean_told("unknown", "p99_ttft")
 """,
+    "03_calibrate": """
+from costmodel.shape import prompt
+
+assert {path.suffix for path in folder.iterdir()} >= {".json", ".parquet", ".pdf"}
+assert made.measurements.about["device"] and not made.profile.prior
+assert made.profile.pivot.forward_size % 128 == 0
+assert made.profile.pivot.forward_size - 128 < made.profile.pivot.exact <= made.profile.pivot.forward_size
+assert made.equation.iteration_time(prompt(1)) < made.profile.prefill_time(1) / 2
+assert made.profile.provenance["draws"]["values"]
+assert (inputs.trace.prompt_tokens + inputs.trace.output_tokens).max() <= limits.context
+assert all(result.summary()["finished"] == 200 for result in results.values())
+assert all(len(summaries) == 11 for summaries in open_questions.runs.values())
+assert len(blocks["on a GPU"]) > 2 * len(blocks["here"])
+""",
     "05_explain": """
 def seconds(stages, cause, what=None):
     return sum(stage.causes.get(cause, 0.0) for stage in stages if what in (None, stage.what))
