@@ -86,7 +86,7 @@ def costs(backlogs: Sequence[int], rounds: int, bare: float) -> Iterator[Cost]:
 
 def overloaded(backlog: int) -> Inputs:
     """The main job at the paper's rate, with as many requests as it takes for so many to wait, and more."""
-    return build(Scenario(trace={"requests": 100 + 17 * backlog // 10, "rate": PAPER_RATE}))  # type: ignore[arg-type]
+    return build(Scenario(trace={"requests": 100 + 3 * backlog, "rate": PAPER_RATE}))  # type: ignore[arg-type]
 
 
 def stretches(inputs: Inputs, policy: Scheduler | str, coast: bool, backlogs: Sequence[int]) -> list[Stretch]:
