@@ -20,6 +20,7 @@ COMMANDS = {
     "report": "a comparison as one HTML file to be mailed",
     "search": "the order of requests that maximises goodput, by simulating many",
     "study": "a question about schedulers answered by a grid of runs",
+    "figure": "figures and tables of the papers made anew, with a verdict on each claim",
     "sweep": "any settings varied, on many cores or a cluster; does only what is missing",
     "capacity": "the highest rate at which a policy keeps a target, with an interval",
     "regress": "guard policies: golden stories, and a statistical gate with margins",

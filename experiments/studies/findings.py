@@ -21,6 +21,7 @@ LABELS = {
     "goodput": "goodput, tokens/s",
     "request_goodput": "goodput, requests/s",
     "token_throughput": "throughput, tokens/s",
+    "request_throughput": "throughput, requests/s",
     "slo_attainment_tokens": "tokens in SLO, %",
     "slo_attainment_requests": "requests in all SLOs, %",
     "slo_attainment_jct": "jobs in SLO, %",

@@ -38,23 +38,23 @@ class Studying:
         """
         points = list(study.points())
         self.out.print(f"{study.name}: {study.question}", markup=False)
-        try:
-            found = self._run_all(points)
-        except KeyboardInterrupt:
-            self.out.print("\nInterrupted. The same command goes on from here.")
-            raise
-        findings = Findings(study, _by_place(points, found))
+        findings = Findings(study, by_place(points, self.run_all(points)))
         self._write(findings)
         return findings
 
-    def _run_all(self, points: list[Point]) -> list[Found]:
+    def run_all(self, points: list[Point]) -> list[Found]:
+        """What is known of all points; those that are kept are not run again. An interrupt is told, and goes on up."""
         found: list[Found] = []
-        with opened(self.executor, self.jobs) as cluster, Steps(self.out, "starting", len(points)) as steps:
-            progress, running = Progress(steps), Running(Store(self.folder / "points"), cluster)
-            for each in running.run(deque(points)):
-                found.append(each)
-                progress.told(each)
-            progress.lost(running.lost)
+        try:
+            with opened(self.executor, self.jobs) as cluster, Steps(self.out, "starting", len(points)) as steps:
+                progress, running = Progress(steps), Running(Store(self.folder / "points"), cluster)
+                for each in running.run(deque(points)):
+                    found.append(each)
+                    progress.told(each)
+                progress.lost(running.lost)
+        except KeyboardInterrupt:
+            self.out.print("\nInterrupted. The same command goes on from here.")
+            raise
         self.out.print(f"{len(points)} runs, {progress.before} of them finished before", markup=False)
         return found
 
@@ -68,7 +68,7 @@ class Studying:
         self.out.print(f"Files are in {place}", markup=False)
 
 
-def _by_place(points: list[Point], found: list[Found]) -> dict[Place, list[Summary]]:
+def by_place(points: list[Point], found: list[Found]) -> dict[Place, list[Summary]]:
     """The metrics of each place, by seed; raises SlosimError if a run failed."""
     failed = [each for each in found if isinstance(each.kept, Failed)]
     if failed:
