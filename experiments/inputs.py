@@ -197,7 +197,7 @@ def with_objectives(trace: Trace, settings: SLOSettings, found: Profile, seed: i
 
 def _rule(settings: ObjectiveSettings) -> SLORule:
     if settings.rule == "paper":
-        return Interactive()
+        return Interactive(tbt_mix=settings.tbt_mix)
     if settings.rule == "jct":
         return JobCompletion(settings.jct_scale)
     return Promised(settings.ttft or np.inf, settings.tbt or np.inf, settings.jct or np.inf)

@@ -80,6 +80,8 @@ class ObjectiveSettings(Settings):
     jct: Positive | None = None
     jct_scale: Positive = 2.0
     """Of rule jct: times the request's time alone."""
+    tbt_mix: tuple[Positive, ...] = ()
+    """Of rule paper: seconds between tokens of several kinds of readers, of which each request has one by chance."""
 
     @model_validator(mode="after")
     def _numbers_go_with_fixed(self) -> ObjectiveSettings:
@@ -88,6 +90,8 @@ class ObjectiveSettings(Settings):
             raise ValueError(f"{given[0]} is of rule 'fixed', but the rule is {self.rule!r}")
         if self.rule == "fixed" and not given:
             raise ValueError("rule 'fixed' needs at least one of ttft, tbt, jct (seconds)")
+        if self.tbt_mix and self.rule != "paper":
+            raise ValueError(f"tbt_mix is of rule 'paper', but the rule is {self.rule!r}")
         return self
 
 

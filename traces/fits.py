@@ -9,7 +9,8 @@ What is behind the numbers:
 * inferred: the bounds of the fits are that table's shortest and longest, which for Alpaca are counts of characters
   rather than tokens (in tokens the real set spans 5 to 508); so they are loose.
 * chosen: the log-normal form; sigma of the ShareGPT and BookCorpus prompts and of the BookCorpus outputs (no real
-  outputs exist: the paper's authors generated them); BookCorpus cut at 100,000 tokens.
+  outputs exist: the paper's authors generated them); BookCorpus cut at 100,000 tokens; `bookcorpus_3k_5k`, prompts that
+  leave much of a small cache over, with BookCorpus's outputs.
 
 The fits draw prompt and output independently; the measured distributions keep the rank correlation.
 """
@@ -20,7 +21,7 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from traces.distributions import Distribution, LogNormal, MostlyFixed, Quantiles
+from traces.distributions import Distribution, LogNormal, MostlyFixed, Quantiles, Uniform
 from traces.errors import SlosimError
 from traces.pairs import Pair
 
@@ -72,6 +73,7 @@ _FITS = {
         LogNormal(6.74762, 1.27, 18, 461_000),
         _PINNED_OUTPUTS,
     ),
+    "bookcorpus_3k_5k": _Fit(*(Uniform(3000, 5000), BOOKCORPUS_OUTPUTS, Uniform(3000, 5000), _PINNED_OUTPUTS)),
     "bookcorpus_fit_2k": _Fit(_TWO_THOUSAND, BOOKCORPUS_OUTPUTS, _TWO_THOUSAND, _PINNED_OUTPUTS),
 }
 _MEASURED = {"alpaca": _Measured(19.15, 58.45, -0.26), "sharegpt": _Measured(155.92, 310.93, 0.10)}

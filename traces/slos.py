@@ -64,10 +64,16 @@ class Interactive:
     tbt: float = 0.1875
     """Seconds."""
     tbt_factor: tuple[float, float] = (0.75, 1.25)
+    tbt_mix: tuple[float, ...] = ()
+    """Seconds of several kinds of readers: each request has one of them, all with the same chance, in place of `tbt`
+    and its factor (this project's own, to ask for several kinds at once)."""
 
     def objectives(self, work: Work, /) -> Objectives:
         """Return first-token and between-token objectives."""
         first = work.prompt_time() * _between(self.ttft_factor, work.ttft_share)
+        if self.tbt_mix:
+            kinds = (work.tbt_share * len(self.tbt_mix)).astype(np.intp)
+            return Objectives(ttft=first, tbt=np.asarray(self.tbt_mix)[kinds])
         return Objectives(ttft=first, tbt=self.tbt * _between(self.tbt_factor, work.tbt_share))
 
 

@@ -49,6 +49,19 @@ def test_between_token_objectives_are_reading_speed_times_a_uniform_factor() -> 
     assert np.corrcoef(trace.tbt, trace.ttft / trace.prompt_tokens)[0, 1] == pytest.approx(0.0, abs=0.05)  # type: ignore[operator]
 
 
+def test_several_kinds_of_readers_share_a_workload() -> None:
+    kinds = (0.05, 0.1875, 0.5)
+    rows = Trace.from_columns(None, np.full(30_000, 100), np.full(30_000, 10))
+    mixed = assign_slos(rows, prefill, rule=Interactive(tbt_mix=kinds))
+    plain = assign_slos(rows, prefill)
+    assert mixed.tbt is not None
+    values, counts = np.unique(mixed.tbt, return_counts=True)
+    assert values.tolist() == pytest.approx(kinds)
+    assert counts == pytest.approx([10_000] * 3, rel=0.03)
+    assert mixed.ttft is not None
+    assert mixed.ttft.tolist() == plain.ttft.tolist(), "first tokens are as they were"  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("tokens", [1, 511, 512, 513, 1024, 1025])
 def test_bucket_edges(tokens: int) -> None:
     exact = Interactive(ttft_factor=(1.0, 1.0), tbt_factor=(1.0, 1.0))
