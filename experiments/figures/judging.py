@@ -7,7 +7,7 @@ from math import exp, isfinite, log
 from typing import Literal, NamedTuple
 
 from experiments.figures.figure import Claim, Load
-from experiments.replications import Interval, interval
+from experiments.replications import CONFIDENCE, Interval, interval
 from experiments.studies.findings import Findings
 from experiments.studies.study import Setting
 
@@ -36,9 +36,10 @@ class Comparison(NamedTuple):
     """Empty: a level."""
     effect: Effect
     same: bool
-    """Whether it goes the paper's way by more than chance, and its interval meets the paper's numbers, or nearly."""
+    """Whether it goes the paper's way by more than chance and its interval meets the paper's numbers, or nearly."""
     some: bool
-    """Whether it goes the paper's way by more than chance, and by a good part of what the paper has."""
+    """Whether it goes the paper's way by more than chance, however many comparisons are made, and by a good part of
+    what the paper has."""
 
 
 class Judgement(NamedTuple):
@@ -57,7 +58,8 @@ class Judgement(NamedTuple):
         """Reproduced: all of those at the paper's loads agree in size; in part: any anywhere goes the same way."""
         if not self.stated:
             return "not run"
-        if all(each.same for each in self.stated):
+        enough = any if self.claim.best else all
+        if enough(each.same for each in self.stated):
             return "reproduced"
         return "in part" if any(each.some for each in self.comparisons) else "not"
 
@@ -68,21 +70,28 @@ class Judgement(NamedTuple):
 
 
 def judge(claim: Claim, findings: Findings) -> Judgement:
-    """All comparisons of a claim, at every load that was run."""
-    found = [
-        _compared(claim, findings, setting, rate, beside)
+    """All comparisons of a claim, at every load that was run.
+
+    Where one of many is enough, chance is given as much less (Bonferroni).
+    """
+    places = [
+        (setting, rate, beside)
         for setting in findings.study.settings
         for rate in setting.rates
         for beside in claim.beside or ("",)
     ]
-    return Judgement(claim, tuple(found))
+    strict = 1 - (1 - CONFIDENCE) / len(places)
+    return Judgement(claim, tuple(_compared(claim, findings, *place, strict) for place in places))
 
 
-def _compared(claim: Claim, findings: Findings, setting: Setting, rate: float, beside: str) -> Comparison:
+def _compared(
+    claim: Claim, findings: Findings, setting: Setting, rate: float, beside: str, strict: float
+) -> Comparison:
     ours = _values(findings, setting, rate, claim.ours, claim.metric)
     theirs = _values(findings, setting, rate, beside, claim.metric) if beside else []
-    effect = effect_of(claim, ours, theirs)
-    return Comparison((setting.name, rate), beside, effect, same(claim, effect), some(claim, effect))
+    effect, wider = effect_of(claim, ours, theirs), effect_of(claim, ours, theirs, strict)
+    agrees = same(claim, wider if claim.best else effect)
+    return Comparison((setting.name, rate), beside, effect, agrees, some(claim, wider))
 
 
 def _values(findings: Findings, setting: Setting, rate: float, title: str, metric: str) -> list[float]:
@@ -90,7 +99,7 @@ def _values(findings: Findings, setting: Setting, rate: float, title: str, metri
     return findings.values(setting, rate, variant, metric)
 
 
-def effect_of(claim: Claim, ours: Sequence[float], theirs: Sequence[float]) -> Effect:
+def effect_of(claim: Claim, ours: Sequence[float], theirs: Sequence[float], confidence: float = CONFIDENCE) -> Effect:
     """Ours beside theirs, paired by seed; a ratio is a geometric mean, and nan if a number is nought or none.
 
     >>> claim = Claim("", "", "", "", ("a",), (2.0, 2.0), "times", ())
@@ -98,16 +107,17 @@ def effect_of(claim: Claim, ours: Sequence[float], theirs: Sequence[float]) -> E
     [2.0, 2.0, 2.0]
     """
     if claim.unit == "level":
-        return _around(interval(ours))
+        return _around(interval(ours, confidence))
     pairs = list(zip(ours, theirs, strict=True))
     if claim.unit in ("times", "times less"):
         if not all(isfinite(each) and each > 0 for pair in pairs for each in pair):
             return Effect(float("nan"), float("nan"), float("nan"))
         turn = 1 if claim.unit == "times" else -1
-        low, mean, high = _around(interval([turn * log(own / other) for own, other in pairs]))
+        low, mean, high = _around(interval([turn * log(own / other) for own, other in pairs], confidence))
         return Effect(_exp(low), _exp(mean), _exp(high))
     scale = 1.0 if claim.unit == "points" else abs(sum(theirs) / len(theirs))
-    return _around(interval([100 * (own - other) / scale if scale else float("nan") for own, other in pairs]))
+    changes = [100 * (own - other) / scale if scale else float("nan") for own, other in pairs]
+    return _around(interval(changes, confidence))
 
 
 def _around(found: Interval) -> Effect:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiments.drawing import figure, legend, looks, percent_axis, write
+from experiments.drawing import duration_axis, figure, legend, looks, percent_axis, write
 from experiments.figures.figure import Figure
 from experiments.replications import interval
-from experiments.studies.findings import LABELS, Findings, is_share
+from experiments.studies.findings import Findings, is_share, labelled
 from experiments.studies.study import Setting, Variant
 from experiments.sweep_picture import Panel, SweepPoint, draw_sweep
 
@@ -21,11 +21,15 @@ TIMES = ("mean_jct", "mean_ttft", "p95_ttft", "p99_ttft", "p95_tbt", "p99_tbt")
 
 def draw(asked: Figure, findings: Findings, folder: Path) -> list[Path]:
     """Writes the pictures into a folder; returns their paths, in the order of the settings."""
-    several = [each for each in asked.study.settings if len(each.rates) > 1]
-    single = [each for each in asked.study.settings if len(each.rates) == 1]
-    names = _names(asked.study.variants)
-    drawn = [draw_lines(findings, each, names, folder / f"{asked.name}-{_slug(each.name)}.png") for each in several]
-    return drawn + ([draw_dots(findings, single, names, folder / f"{asked.name}.png")] if single else [])
+    settings, names = asked.study.settings, _names(asked.study.variants)
+    by_rate = asked.over == "rate"
+    lines = [each for each in settings if by_rate and len(each.rates) > 1]
+    dots = [each._replace(rates=(rate,)) for each in settings for rate in each.rates if each not in lines]
+    drawn = [draw_lines(findings, each, names, folder / f"{asked.name}-{_slug(each.name)}.png") for each in lines]
+    for rate in dict.fromkeys(each.rates[0] for each in dots):
+        here = [each for each in dots if each.rates == (rate,)]
+        drawn.append(draw_dots(findings, here, names, folder / f"{asked.name}-{rate:g}.png"))
+    return drawn
 
 
 def _names(variants: Sequence[Variant]) -> dict[str, str]:
@@ -56,7 +60,7 @@ def panel(metric: str) -> Panel:
 
 
 def _title(metric: str) -> str:
-    told = LABELS.get(metric, metric).removesuffix(", %")
+    told = labelled(metric).removesuffix(", %")
     return told[0].upper() + told[1:]
 
 
@@ -69,6 +73,7 @@ def draw_dots(findings: Findings, settings: Sequence[Setting], names: dict[str, 
         for axes, metric in zip(grid, metrics, strict=False):
             axes.set_title(_title(metric))
             _dots(axes, findings, settings, names, metric)
+        drawn.suptitle(f"{settings[0].rates[0]:g} requests/s", x=0.99, ha="right", fontsize=9)
         for axes in grid[len(metrics) :]:
             axes.set_axis_off()
         legend(drawn, grid[0], len(names))
@@ -89,6 +94,6 @@ def _dots(axes: Axes, findings: Findings, settings: Sequence[Setting], names: di
     if is_share(metric):
         percent_axis(axes)
     elif metric in TIMES:
-        axes.set_yscale("log")
+        duration_axis(axes, "y")
     else:
         axes.set_ylim(bottom=0)

@@ -62,11 +62,13 @@ def section(drawn: Drawn, folder: str) -> list[str]:
     asked, _, judgements, pictures = drawn
     machines = "\n".join(f"- {each.name}: {each.what}" for each in asked.study.settings)
     shown = "\n".join(f"![{asked.name}]({folder}{path.name})" for path in pictures)
-    told = [claims_table(judgements, asked.study), whys(judgements)] if judgements else [NO_NUMBERS]
+    told = [claims_table(judgements, asked.study), whys(judgements)] if judgements else [_by_itself(drawn)]
     return [asked.paper, machines, *told, shown]
 
 
-NO_NUMBERS = "No number of the paper's is known for this one: what there is, is ours."
+def _by_itself(drawn: Drawn) -> str:
+    """What our numbers say where the paper's are not known."""
+    return f"No number of the paper's is known for this one. {drawn.figure.study.verdict(drawn.findings)}"
 
 
 def _made(command: str, asked: Figure, findings: Findings) -> str:
@@ -82,6 +84,9 @@ def reproduction(drawn: Sequence[Drawn], command: str, folder: str) -> str:
         "# What of the papers' results reproduces",
         INTRODUCTION.format(command=command, near=f"{NEAR:.0%}".replace("%", " %"), part=_share(PART)),
         f"{len(judgements)} claims: {tally}." if judgements else "",
+        "\n".join(
+            f"- {verdict_said(one)}: {one.claim.says} ({each.figure.name})" for each in drawn for one in each.judgements
+        ),
     ]
     for each in drawn:
         title = f"## {each.figure.study.question}"
@@ -101,9 +106,9 @@ seed, and differences are taken seed by seed. Where a claim is about several, th
 
 - **reproduced**: at the paper's load every comparison goes the paper's way by more than chance, and its interval meets
   the paper's numbers, give or take {near} of them.
-- **in part**: some comparison, at some load, goes the paper's way by more than chance and by {part} of the paper's
-  least number or more. *Where it holds* says at which loads all comparisons meet the paper's numbers; if there are
-  none, at which all have its direction; if none either, beside whom at least.
+- **in part**: some comparison, at some load, goes the paper's way by more than chance, all comparisons counted, and by
+  {part} of the paper's least number or more. *Where it holds* says at which loads all comparisons meet the paper's
+  numbers; if there are none, at which all have its direction; if none either, beside whom at least.
 - **not reproduced**: neither.
 
 The papers' bodies could not be read in full: the source of each number says how surely it is known. Runs end when their

@@ -26,15 +26,21 @@ LABELS = {
     "slo_attainment_requests": "requests in all SLOs, %",
     "slo_attainment_jct": "jobs in SLO, %",
     "slo_attainment_strict": "requests with every token in SLO, %",
+    "slo_attainment_ttft": "first tokens in SLO, %",
+    "slo_attainment_tbt": "gaps between tokens in SLO, %",
     "mean_jct": "JCT mean, s",
     "mean_ttft": "TTFT mean, s",
     "p99_ttft": "TTFT p99, s",
     "p99_tbt": "TBT p99, s",
+    "p95_ttft": "TTFT p95, s",
+    "p95_tbt": "TBT p95, s",
     "gpu_utilization": "GPU, operations / peak, %",
     "pivot_utilization": "forward size / pivot, %",
     "kvc_used": "KV cache holding tokens, %",
     "kvc_unallocated": "KV cache unallocated, %",
     "preemptions": "preemptions",
+    "mean_schedule_seconds": "scheduling, s an iteration",
+    "schedule_share_of_time": "scheduling, share of the iterations' time",
 }
 """What metrics are called."""
 
@@ -80,6 +86,17 @@ class Findings:
         """Whether so few requests meet all SLOs, here and with the baseline, that their number says nothing."""
         met = "slo_attainment_requests"
         return max(self.level(setting, rate, each, met).mean for each in (variant, self.study.baseline)) < RARE
+
+
+def labelled(metric: str) -> str:
+    """What a metric is called; `metric@0.05` is that of the requests whose TBT objective is 0.05 s.
+
+    >>> labelled("slo_attainment_tbt@0.05")
+    'gaps between tokens in SLO of 0.05 s, %'
+    """
+    name, _, limit = metric.partition("@")
+    told, comma, unit = LABELS.get(name, name).partition(", ")
+    return f"{told} of {limit} s{comma}{unit}" if limit else f"{told}{comma}{unit}"
 
 
 def is_share(metric: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from math import isfinite
 
-from experiments.studies.findings import LABELS, Findings, is_share, said
+from experiments.studies.findings import Findings, is_share, labelled, said
 from experiments.studies.study import Setting
 from experiments.studies.verdicts import SMALL, lowest_and_highest
 
@@ -47,7 +47,7 @@ def summary(findings: Findings) -> tuple[str, Table]:
 
 def caption(metric: str) -> str:
     """What a table shows."""
-    return f"{LABELS.get(metric, metric)}; differences in {'points' if is_share(metric) else '%'}"
+    return f"{labelled(metric)}; differences in {'points' if is_share(metric) else '%'}"
 
 
 def rows(findings: Findings, settings: Sequence[Setting], metric: str) -> Iterator[list[str]]:

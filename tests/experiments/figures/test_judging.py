@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isnan
 
 import pytest
@@ -84,6 +85,26 @@ def test_all_baselines_count() -> None:
     assert where_said(found, known.study) == "beside base only: here at 8/s"
     said = "here, 8/s: 1.05 (1.05 to 1.05) times beside b to 2 (2 to 2) times beside base"
     assert ours_said(found, known.study) == said
+
+
+def test_the_best_case_needs_one_comparison() -> None:
+    asked = claim((1.4, 10.0), "times", ("base", "b"))
+    known = findings({"base": 1.0, "a": 1.0, "b": 1.0}, {"base": 1.0, "a": 2.0, "b": 1.9}, 0.001)
+    assert judge(asked._replace(best=True), known).verdict == "reproduced"
+
+
+def test_many_comparisons_allow_less_to_chance() -> None:
+    """What is told from chance among one is not among many, where one of them would be enough."""
+    idle = findings({"base": 1.0, "a": 1.0}, {"base": 1.0, "a": 1.0})
+    few = claim((2.0, 2.0), "times")._replace(at=(("here", 1.0),))
+    loads = tuple(float(each) for each in range(1, 9))
+    many = Setting("here", "made up", {}, loads)
+    for rate in loads:
+        idle.runs[Place("here", rate, "base")] = [{"m": 1.0}] * 3
+        idle.runs[Place("here", rate, "a")] = [{"m": 1.0}] * 3
+    idle.runs[Place("here", 8.0, "a")] = [{"m": each} for each in (1.4, 1.5, 1.65)]
+    assert judge(few, Findings(replace(idle.study, settings=(HERE,)), idle.runs)).verdict == "in part"
+    assert judge(few, Findings(replace(idle.study, settings=(many,)), idle.runs)).verdict == "not"
 
 
 def test_a_level_is_met_or_not() -> None:

@@ -1,0 +1,39 @@
+"""Across models and machines."""
+
+from experiments.figures.figure import ACCELGEN, BASELINES, EVERYBODY, MORE, PAPER_RATE, Claim, Figure, grid, titles
+from experiments.studies.study import BIG, LARGE, SMALL, Setting
+
+H200 = Setting("H200", "OPT-13B on one H200, the paper's cache of 12 GB", {"profile": "opt-13b@h200"}, (1, 2, 8))
+SCALED = Setting("175B", "OPT-175B on eight A100, 270 GB", {"profile": "opt-175b@a100-80gb-tp8"}, (0.6, 2, 8))
+ALL = (
+    SMALL._replace(rates=(0.6, 2, 8)),
+    LARGE._replace(rates=(1, 2, 8)),
+    H200,
+    SCALED,
+    BIG._replace(rates=(0.6, 2, 8)),
+)
+AT = tuple((each.name, PAPER_RATE) for each in ALL)
+SAID = "the results of four models; no number of a single one is known"
+FIGURE = Figure(
+    grid(
+        "machines",
+        "Does it hold on other models and machines?",
+        EVERYBODY,
+        ALL,
+        ("token_throughput", "goodput", "request_goodput", "slo_attainment_requests", "mean_jct"),
+    ),
+    (
+        Claim(
+            "goodput is higher on all models, in tokens",
+            SAID,
+            *("goodput", ACCELGEN.title, titles(BASELINES), MORE, "%", AT),
+        ),
+        Claim(
+            "goodput is higher on all models, in requests",
+            SAID,
+            *("request_goodput", ACCELGEN.title, titles(BASELINES), MORE, "%", AT),
+        ),
+    ),
+    "AccelGen has OPT-13B, OPT-175B, Llama-13B and Llama-3-70B; of the two Llama there is no profile here.",
+    over="setting",
+)

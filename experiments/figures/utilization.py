@@ -1,0 +1,34 @@
+"""How much of the GPU and of the cache is used."""
+
+from experiments.figures.figure import ACCELGEN, BASELINES, EVERYBODY, STATED, Claim, Figure, grid, titles
+from experiments.studies.study import BIG, SMALL, Variant
+
+ALL = titles(BASELINES)
+FIGURE = Figure(
+    grid(
+        "utilization",
+        "How much of the GPU and of the cache is used?",
+        (
+            *EVERYBODY,
+            Variant("accelgen,multi_resource=False", "in order, not by distance"),
+            Variant("accelgen,normalized=True", "distance by shares"),
+        ),
+        (SMALL, BIG),
+        ("gpu_utilization", "pivot_utilization", "kvc_used", "kvc_unallocated"),
+    ),
+    (
+        Claim(
+            "GPU utilisation is higher than the baselines'",
+            "Figure 11e, a review and a digest; that it is a share of the level is inferred",
+            *("gpu_utilization", ACCELGEN.title, ALL, (31.0, 63.0), "%", STATED),
+            why="the paper asks gpustat, which tells the share of time in which a kernel runs: here that is all of it, "
+            "so operations, of the peak, are compared.",
+        ),
+        Claim(
+            "less of the cache is unallocated, by points",
+            "Figure 11e, a review; that they are points is inferred",
+            *("kvc_unallocated", ACCELGEN.title, ALL, (-13.2, -7.4), "points", STATED),
+        ),
+    ),
+    "AccelGen, Figure 11e. The last two variants ask what the distance of Algorithm 2 has to do with it.",
+)
