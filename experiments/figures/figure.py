@@ -43,6 +43,8 @@ class Claim(NamedTuple):
     """The loads that are the paper's."""
     best: bool = False
     """Whether the paper gives its best case ("up to"): one comparison at one of the loads is enough."""
+    expected: bool = False
+    """Not a paper's claim but what a review expects of an experiment that it suggests: judged, but not counted."""
     why: str = ""
     """Why it does not reproduce where it does not, as far as it is known; told only then."""
 

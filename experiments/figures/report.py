@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.figures.figure import Figure
+from experiments.figures.figure import REQUESTS, SEEDS, Figure
 from experiments.figures.judging import NEAR, PART, Judgement
 from experiments.figures.words import ours_said, paper_said, where_said
 from experiments.studies.findings import Findings
@@ -77,13 +77,11 @@ def _made(command: str, asked: Figure, findings: Findings) -> str:
 
 def reproduction(drawn: Sequence[Drawn], command: str, folder: str) -> str:
     """The whole account: what reproduces, what does so in part, what does not and why."""
-    judgements = [judgement for each in drawn for judgement in each.judgements]
-    counts = Counter(verdict_said(each) for each in judgements)
-    tally = ", ".join(f"{number} {word}" for word, number in counts.most_common())
     parts = [
         "# What of the papers' results reproduces",
         INTRODUCTION.format(command=command, near=f"{NEAR:.0%}".replace("%", " %"), part=_share(PART)),
-        f"{len(judgements)} claims: {tally}." if judgements else "",
+        _warning(drawn),
+        _counted(drawn),
         "\n".join(
             f"- {verdict_said(one)}: {one.claim.says} ({each.figure.name})" for each in drawn for one in each.judgements
         ),
@@ -93,6 +91,32 @@ def reproduction(drawn: Sequence[Drawn], command: str, folder: str) -> str:
         more = f"All tables: [{folder}{each.figure.name}.md]({folder}{each.figure.name}.md); {footnote(each.findings)}."
         parts += [title, *section(each, folder), more]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _warning(drawn: Sequence[Drawn]) -> str:
+    """What tells an account of fewer runs from the full one."""
+    requests, seeds = (min(getattr(each.figure.study, name) for each in drawn) for name in ("requests", "seeds"))
+    if requests >= REQUESTS and seeds >= SEEDS:
+        return ""
+    full = f"{requests:,} requests, {seeds} seeds where the full set has {REQUESTS:,} and {SEEDS}"
+    return f"**Not the full set** ({full}): it shows that the figures run, and its verdicts say nothing."
+
+
+def _counted(drawn: Sequence[Drawn]) -> str:
+    """How many claims have which verdict; the expectations of reviews apart."""
+    every = [judgement for each in drawn for judgement in each.judgements]
+    claims, expected = ([each for each in every if each.claim.expected == which] for which in (False, True))
+    told = f"{_many(len(claims), 'claim')}: {_tally(claims)}." if claims else ""
+    return told + (f" Of {_many(len(expected), 'expectation')} of reviews: {_tally(expected)}." if expected else "")
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _tally(judgements: Sequence[Judgement]) -> str:
+    counts = Counter(map(verdict_said, judgements)).most_common()
+    return ", ".join(f"{number} {word}" for word, number in counts)
 
 
 def _share(value: float) -> str:

@@ -95,16 +95,14 @@ def test_the_best_case_needs_one_comparison() -> None:
 
 def test_many_comparisons_allow_less_to_chance() -> None:
     """What is told from chance among one is not among many, where one of them would be enough."""
-    idle = findings({"base": 1.0, "a": 1.0}, {"base": 1.0, "a": 1.0})
-    few = claim((2.0, 2.0), "times")._replace(at=(("here", 1.0),))
     loads = tuple(float(each) for each in range(1, 9))
-    many = Setting("here", "made up", {}, loads)
-    for rate in loads:
-        idle.runs[Place("here", rate, "base")] = [{"m": 1.0}] * 3
-        idle.runs[Place("here", rate, "a")] = [{"m": 1.0}] * 3
-    idle.runs[Place("here", 8.0, "a")] = [{"m": each} for each in (1.4, 1.5, 1.65)]
-    assert judge(few, Findings(replace(idle.study, settings=(HERE,)), idle.runs)).verdict == "in part"
-    assert judge(few, Findings(replace(idle.study, settings=(many,)), idle.runs)).verdict == "not"
+    runs = {Place("here", rate, title): [{"m": 1.0}] * 3 for rate in loads for title in ("base", "a")}
+    runs[Place("here", 8.0, "a")] = [{"m": each} for each in (1.4, 1.5, 1.65)]
+    asked = claim((2.0, 2.0), "times")._replace(at=(("here", 1.0),))
+    study = Study("s", "?", (Variant("base"), Variant("a")), who_wins, (HERE,), 10, 3, metrics=("m",))
+    many = replace(study, settings=(HERE._replace(rates=loads),))
+    assert judge(asked, Findings(study, runs)).verdict == "in part"
+    assert judge(asked, Findings(many, runs)).verdict == "not"
 
 
 def test_a_level_is_met_or_not() -> None:

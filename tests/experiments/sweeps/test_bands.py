@@ -12,7 +12,9 @@ from experiments.sweeps.bands import by_tbt
 
 
 def test_each_band_is_judged_by_its_own_requests() -> None:
-    scenario = Scenario(trace={"requests": 60, "rate": 2.0}, policies=["vllm"], slos={"tbt_mix": [0.0333, 0.2, 0.5]})
+    scenario = Scenario.model_validate(
+        {"trace": {"requests": 60, "rate": 2.0}, "policies": ["vllm"], "slos": {"tbt_mix": [0.0333, 0.2, 0.5]}}
+    )
     result = run(scenario, scenario.policies[0])
     bands = by_tbt(result)
     assert {name.partition("@")[2] for name in bands} == {"0.0333", "0.2", "0.5"}
@@ -31,10 +33,10 @@ def test_each_band_is_judged_by_its_own_requests() -> None:
 
 
 def test_many_objectives_are_no_bands() -> None:
-    scenario = Scenario(trace={"requests": 20, "rate": 2.0}, policies=["vllm"])
+    scenario = Scenario.model_validate({"trace": {"requests": 20, "rate": 2.0}, "policies": ["vllm"]})
     assert by_tbt(run(scenario, scenario.policies[0])) == {}
 
 
 def test_a_mix_of_readers_is_of_the_papers_rule() -> None:
     with pytest.raises(ValueError, match="tbt_mix is of rule 'paper', but the rule is 'jct'"):
-        Scenario(slos={"rule": "jct", "tbt_mix": [0.05]})
+        Scenario.model_validate({"slos": {"rule": "jct", "tbt_mix": [0.05]}})
