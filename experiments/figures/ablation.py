@@ -3,12 +3,12 @@
 from experiments.figures.figure import ACCELGEN, STATED, Claim, Figure, grid
 from experiments.studies.study import BIG, SMALL, Variant
 
-CHUNKS = Variant("accelgen,dynamic_chunking=False", "static chunks of 512")
+CHUNKS = Variant("accelgen,dynamic_chunking=False", "chunks of 512")
 WHOLE = Variant("accelgen,dynamic_chunking=False,static_chunk=100000", "whole prompts")
-ORDER = Variant("accelgen,slo_ordering=False", "order of arrival")
-RUNNING = Variant("accelgen,slo_ordering=False,stalls=False", "order of arrival, no decode waits")
-RESOURCES = Variant("accelgen,multi_resource=False", "in order, not by distance")
-LETTER = Variant("accelgen,admission=chunk", "who starts needs room for a chunk only")
+ORDER = Variant("accelgen,slo_ordering=False", "FIFO")
+RUNNING = Variant("accelgen,slo_ordering=False,stalls=False", "FIFO, no stalls")
+RESOURCES = Variant("accelgen,multi_resource=False", "no distance")
+LETTER = Variant("accelgen,admission=chunk", "room for a chunk")
 DIGEST = "a digest of section 5; the variant is inferred"
 BESIDE = (ACCELGEN.title,)
 FIGURE = Figure(

@@ -64,9 +64,13 @@ class Judgement(NamedTuple):
         return "in part" if any(each.some for each in self.comparisons) else "not"
 
     def loads(self, kind: Literal["same", "some"]) -> list[Load]:
-        """Loads at which all comparisons are of a kind."""
+        """Loads at which all comparisons are of a kind; if not the paper's, surely so, as they are many."""
         every = dict.fromkeys(each.load for each in self.comparisons)
-        return [load for load in every if all(getattr(each, kind) for each in self.comparisons if each.load == load)]
+        return [load for load in every if all(self._is(kind, each) for each in self.comparisons if each.load == load)]
+
+    def _is(self, kind: Literal["same", "some"], comparison: Comparison) -> bool:
+        sure = comparison.some or comparison.load in self.claim.at
+        return sure and bool(getattr(comparison, kind))
 
 
 def judge(claim: Claim, findings: Findings) -> Judgement:
@@ -155,9 +159,11 @@ def same(claim: Claim, effect: Effect) -> bool:
 
 
 def some(claim: Claim, effect: Effect) -> bool:
-    """Whether an effect goes the paper's way by more than chance and by a good part of the paper's."""
+    """Whether an effect goes the paper's way by more than chance and by a good part of the paper's; a level: `same`."""
+    if claim.unit == "level":
+        return same(claim, effect)
     least = band(claim)[0] / (1 - NEAR) * PART
-    return claim.unit != "level" and _certain(claim, effect) and amounts(claim, effect).mean >= least
+    return _certain(claim, effect) and amounts(claim, effect).mean >= least
 
 
 def _certain(claim: Claim, effect: Effect) -> bool:

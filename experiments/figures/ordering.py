@@ -3,8 +3,8 @@
 from experiments.figures.figure import ACCELGEN, STATED, Claim, Figure, grid
 from experiments.studies.study import BIG, SMALL, Variant
 
-FIFO = Variant("accelgen,slo_ordering=False", "first in, first out")
-RUNNING = Variant("accelgen,slo_ordering=False,stalls=False", "the same, and no decode waits for a block")
+FIFO = Variant("accelgen,slo_ordering=False", "FIFO")
+RUNNING = Variant("accelgen,slo_ordering=False,stalls=False", "FIFO, no stalls")
 REVIEW = "Figure 7, a review; that it is a share of the level is inferred"
 WAITING = (
     "without order nobody is urgent, and then a decode that lacks a block waits and holds its cache; where decodes do "

@@ -4,7 +4,7 @@ from experiments.figures.figure import ACCELGEN, MORE, ORACLE, PAPER_RATE, Claim
 from experiments.studies.study import SMALL, Variant
 
 OUTPUT = "accelgen,admission=output"
-TRUTH = Variant(OUTPUT, "room to the end, by the truth", "perfect")
+TRUTH = Variant(OUTPUT, "truth", "perfect")
 SAID = "section 7, which leaves it to future work; no number is known"
 AT = ((SMALL.name, PAPER_RATE),)
 FIGURE = Figure(
@@ -13,9 +13,9 @@ FIGURE = Figure(
         "How near to Oracle does output-length prediction bring AccelGen?",
         (
             ACCELGEN,
-            Variant(OUTPUT, "room to the end, by those that finished"),
-            Variant(OUTPUT, "by the trace's mean", "mean"),
-            Variant(OUTPUT, "by a padded estimate", "padded"),
+            Variant(OUTPUT, "mean so far"),
+            Variant(OUTPUT, "mean", "mean"),
+            Variant(OUTPUT, "padded", "padded"),
             Variant(OUTPUT, "sigma 1.0", "noisy,sigma=1.0"),
             Variant(OUTPUT, "sigma 0.5", "noisy,sigma=0.5"),
             Variant(OUTPUT, "sigma 0.2", "noisy,sigma=0.2"),

@@ -10,8 +10,8 @@ FIGURE = Figure(
         "How much of the GPU and of the cache is used?",
         (
             *EVERYBODY,
-            Variant("accelgen,multi_resource=False", "in order, not by distance"),
-            Variant("accelgen,normalized=True", "distance by shares"),
+            Variant("accelgen,multi_resource=False", "no distance"),
+            Variant("accelgen,normalized=True", "shares"),
         ),
         (SMALL, BIG),
         ("gpu_utilization", "pivot_utilization", "kvc_used", "kvc_unallocated"),

@@ -72,6 +72,7 @@ def test_every_figure_is_whole(name: str) -> None:
             assert {Place(*load, title) for load in run for title in claim.beside} <= places
             assert bool(claim.beside) == (claim.unit != "level")
             assert claim.paper[0] <= claim.paper[1]
+    assert all(0 < len(each.what) <= 16 for each in asked.study.variants), "they are labels of pictures"
     points = [(Place.of(point), point.seed) for point in asked.study.points()]
     assert len(set(points)) == len(points)
 

@@ -103,6 +103,7 @@ def test_many_comparisons_allow_less_to_chance() -> None:
     many = replace(study, settings=(HERE._replace(rates=loads),))
     assert judge(asked, Findings(study, runs)).verdict == "in part"
     assert judge(asked, Findings(many, runs)).verdict == "not"
+    assert where_said(judge(asked, Findings(many, runs)), many) == "nowhere", "as the verdict has it"
 
 
 def test_a_level_is_met_or_not() -> None:
