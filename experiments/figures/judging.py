@@ -94,7 +94,7 @@ def _compared(
     ours = _values(findings, setting, rate, claim.ours, claim.metric)
     theirs = _values(findings, setting, rate, beside, claim.metric) if beside else []
     effect, wider = effect_of(claim, ours, theirs), effect_of(claim, ours, theirs, strict)
-    agrees = same(claim, wider if claim.best else effect)
+    agrees = same(claim, effect) and (not claim.best or _certain(claim, wider))
     return Comparison((setting.name, rate), beside, effect, agrees, some(claim, wider))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import isfinite, isinf
 
 from experiments.figures.figure import Claim, Load
-from experiments.figures.judging import Comparison, Effect, Judgement
+from experiments.figures.judging import Comparison, Effect, Judgement, amounts
 from experiments.studies.study import Study
 
 UNITS = {"times": " times", "times less": " times less", "%": " %", "points": " points", "level": ""}
@@ -54,11 +54,15 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def ours_said(judgement: Judgement, study: Study) -> str:
-    """Our numbers at the paper's loads, the least and the most of those that it is compared with."""
-    parts = []
+    """Our numbers at the paper's loads, the least and the most of those that it is compared with; or our best case."""
+    claim, parts = judgement.claim, []
+    known = [each for each in judgement.stated if isfinite(each.effect.mean)]
+    if claim.best and known:
+        most = max(known, key=lambda each: amounts(claim, each.effect).mean)
+        return f"at most {effect_said(claim, most.effect)}{_beside(most, study)} ({load_said(most.load)})"
     for load in dict.fromkeys(each.load for each in judgement.stated):
         here = [each for each in judgement.stated if each.load == load]
-        parts.append(f"{load_said(load)}: {_range(judgement.claim, here, study)}")
+        parts.append(f"{load_said(load)}: {_range(claim, here, study)}")
     return "; ".join(parts) or NONE
 
 

@@ -90,7 +90,11 @@ def test_all_baselines_count() -> None:
 def test_the_best_case_needs_one_comparison() -> None:
     asked = claim((1.4, 10.0), "times", ("base", "b"))
     known = findings({"base": 1.0, "a": 1.0, "b": 1.0}, {"base": 1.0, "a": 2.0, "b": 1.9}, 0.001)
-    assert judge(asked._replace(best=True), known).verdict == "reproduced"
+    best = judge(asked._replace(best=True), known)
+    assert best.verdict == "reproduced"
+    assert ours_said(best, known.study) == "at most 2 (2 to 2) times beside base (here, 8/s)"
+    few = findings({"base": 1.0, "a": 1.0, "b": 1.0}, {"base": 1.0, "a": 1.23, "b": 1.23}, 0.02)
+    assert judge(asked._replace(best=True), few).verdict == "in part", "much doubt is no size"
 
 
 def test_many_comparisons_allow_less_to_chance() -> None:
