@@ -7,13 +7,13 @@ the SLOs, in a second or two.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import ipywidgets as widgets
-from IPython.display import Image, display
 
 from costmodel import profiles
 from experiments.causes.picture import draw_causes
@@ -64,13 +64,15 @@ class WhatIf:
             control.observe(self._changed, names="value")
         if values:
             raise SlosimError(f"no control {', '.join(values)}: choose among {', '.join(self.controls)}")
-        self.out = widgets.Output()
+        self.table = widgets.HTML()
+        self.pictures = widgets.VBox()
         self._changed()
 
     def show(self) -> widgets.Widget:
         """All of it, for the end of a cell."""
         first, *others = self.controls.values()
-        return widgets.VBox([widgets.HBox([first, widgets.VBox(others[:4]), widgets.VBox(others[4:])]), self.out])
+        controls = widgets.HBox([first, widgets.VBox(others[:4]), widgets.VBox(others[4:])])
+        return widgets.VBox([controls, self.table, self.pictures])
 
     def scenario(self) -> Scenario:
         """What the controls say, as `slosim compare` would take it."""
@@ -90,14 +92,13 @@ class WhatIf:
         return Scenario(**settings)
 
     def _changed(self, change: object = None) -> None:
-        self.out.clear_output(wait=True)
-        with self.out:
-            try:
-                self._compare()
-            except (SlosimError, ValueError) as error:
-                print(error)
+        try:
+            self.table.value = self._compare()
+        except (SlosimError, ValueError) as error:
+            self.table.value, self.pictures.children = f"<pre>{escape(str(error))}</pre>", ()
 
-    def _compare(self) -> None:
+    def _compare(self) -> str:
+        """Runs the policies, draws the pictures, and returns the table as HTML."""
         began = perf_counter()
         scenario = self.scenario()
         inputs = build(scenario)
@@ -105,14 +106,12 @@ class WhatIf:
         rolled = {
             name: roll_up(result, attribute(result, inputs.profile.cost_model)) for name, result in self.results.items()
         }
-        print(Comparison.of({name: result.summary() for name, result in self.results.items()}).text())
         with TemporaryDirectory() as folder:
-            for path in (
+            drawn = (
                 draw_latencies(self.results, Path(folder) / "latency.png"),
                 draw_causes(rolled, Path(folder) / "causes.png"),
-            ):
-                display(Image(path, width=860))  # type: ignore[no-untyped-call]
-        print(
-            f"{len(inputs.trace)} requests, {inputs.kv_blocks} blocks of {inputs.block_size} tokens: "
-            f"{perf_counter() - began:.1f} s"
-        )
+            )
+            self.pictures.children = [widgets.Image(value=path.read_bytes(), width=860) for path in drawn]
+        table = Comparison.of({name: result.summary() for name, result in self.results.items()}).text()
+        told = f"{len(inputs.trace)} requests, {inputs.kv_blocks} blocks of {inputs.block_size} tokens"
+        return f"<pre>{escape(table)}\n{told}: {perf_counter() - began:.1f} s</pre>"
