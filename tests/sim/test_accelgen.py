@@ -15,8 +15,8 @@ from sim.machine import Machine
 from sim.replica import Replica
 from sim.request import Phase, Request
 from sim.schedulers.accelgen import AccelGen
-from sim.schedulers.budget import equation_6, inverse, static
-from sim.schedulers.slack import Slack, deadline
+from sim.schedulers.accelgen.budget import equation_6, inverse, static
+from sim.schedulers.accelgen.slack import Slack, deadline
 from sim.simulation import simulate
 from tests.sim.stories import PROFILE
 from traces import SLO, Trace, TraceRow

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sim.audit import audit
 from sim.predictor import perfect
 from sim.schedulers.accelgen import AccelGen
-from sim.schedulers.budget import last_before
-from sim.schedulers.reservation import Reservation
+from sim.schedulers.accelgen.budget import last_before
+from sim.schedulers.accelgen.reservation import Reservation
 from sim.simulation import simulate
 from tests.sim.stories import MODEL, PROFILE, blocks_for_largest, differences
 from tests.sim.strategies import WORKLOADS

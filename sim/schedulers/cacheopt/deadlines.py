@@ -8,7 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from sim.request import Request
-from sim.schedulers.slack import deadline
+from sim.schedulers.accelgen.slack import deadline
 from sim.server import Server
 
 if TYPE_CHECKING:

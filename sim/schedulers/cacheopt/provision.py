@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sim.request import Phase, Request
+from sim.schedulers.accelgen.slack import deadline
 from sim.schedulers.cacheopt.embedding import Hosts
-from sim.schedulers.slack import deadline
 
 if TYPE_CHECKING:
     from sim.schedulers.cacheopt.allocator import Allocator

@@ -12,7 +12,7 @@ from costmodel import BatchShape
 from sim.batch import Batch
 from sim.request import Request
 from sim.scheduler import Scheduler
-from sim.schedulers.budget import last_before
+from sim.schedulers.accelgen.budget import last_before
 from sim.schedulers.clairvoyance.line import KNOWN, STEPS, Line, Rows
 from sim.schedulers.clairvoyance.plan import NO_LIMIT, Plan
 from sim.server import Server

@@ -8,13 +8,13 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from sim.request import Phase, Request
-from sim.schedulers.chunking import longest_chunk
-from sim.schedulers.reservation import Reservation
-from sim.schedulers.slack import deadline
+from sim.schedulers.accelgen.chunking import longest_chunk
+from sim.schedulers.accelgen.reservation import Reservation
+from sim.schedulers.accelgen.slack import deadline
 from sim.server import Server
 
 if TYPE_CHECKING:
-    from sim.schedulers.bound import BoundAccelGen
+    from sim.schedulers.accelgen.bound import BoundAccelGen
 
 
 class Candidate(NamedTuple):

@@ -7,8 +7,8 @@ from math import inf
 
 from sim.queues import PriorityQueue
 from sim.request import Phase, Request
-from sim.schedulers.decision import Candidate, Decision
-from sim.schedulers.victims import reluctance
+from sim.schedulers.accelgen.decision import Candidate, Decision
+from sim.schedulers.accelgen.victims import reluctance
 
 
 class Urgent(Decision):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from sim.request import Request
 
 if TYPE_CHECKING:
-    from sim.schedulers.slack import Slack
+    from sim.schedulers.accelgen.slack import Slack
 
 Victim = Literal["deferrable", "loosest", "longest", "largest", "newest"]
 """Who goes first: the largest remaining time (the paper's for the urgent); the loosest SLO of the next token; the most

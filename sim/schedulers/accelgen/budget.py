@@ -10,7 +10,7 @@ from costmodel import BatchShape
 from sim.server import Server
 
 if TYPE_CHECKING:
-    from sim.schedulers.accelgen import AccelGen
+    from sim.schedulers.accelgen.policy import AccelGen
 
 Budget = Callable[[Server, float], int]
 """(server, tightest SLO in seconds) -> tokens."""

@@ -1,4 +1,4 @@
-"""AccelGen (arXiv 2503.13737): chunks cut to the tightest SLO, order by remaining time, GPU and cache filled."""
+"""The policy: AccelGen's switches and parameters, what is stated of each and what is inferred."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 from sim.batch import Batch
 from sim.scheduler import Scheduler
-from sim.schedulers.budget import Members
-from sim.schedulers.chunking import Chunking
-from sim.schedulers.slack import Completion, Execution
-from sim.schedulers.victims import Victim
+from sim.schedulers.accelgen.budget import Members
+from sim.schedulers.accelgen.chunking import Chunking
+from sim.schedulers.accelgen.slack import Completion, Execution
+from sim.schedulers.accelgen.victims import Victim
 
 if TYPE_CHECKING:
-    from sim.schedulers.bound import BoundAccelGen
+    from sim.schedulers.accelgen.bound import BoundAccelGen
     from sim.server import Server
 
 
@@ -108,6 +108,6 @@ class AccelGen(Scheduler):
         return self.bind(server).schedule(server)
 
     def bind(self, server: Server) -> BoundAccelGen:
-        from sim.schedulers.bound import BoundAccelGen
+        from sim.schedulers.accelgen.bound import BoundAccelGen
 
         return BoundAccelGen(self, server)

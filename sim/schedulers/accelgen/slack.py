@@ -10,7 +10,7 @@ from sim.request import Phase, Request
 from sim.server import Server
 
 if TYPE_CHECKING:
-    from sim.schedulers.accelgen import AccelGen
+    from sim.schedulers.accelgen.policy import AccelGen
 
 Execution = Literal["chunks", "exact", "mean", "one"]
 Completion = Literal["spread", "deadline", "proportional"]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from costmodel import BatchShape
 from sim.request import Request
-from sim.schedulers.budget import last_before
-from sim.schedulers.slack import deadline
+from sim.schedulers.accelgen.budget import last_before
+from sim.schedulers.accelgen.slack import deadline
 
 if TYPE_CHECKING:
-    from sim.schedulers.decision import Decision
+    from sim.schedulers.accelgen.decision import Decision
 
 Chunking = Literal["fill", "time", "pace"]
 LEAST = 64

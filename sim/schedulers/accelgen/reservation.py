@@ -11,7 +11,7 @@ from sim.request import Phase, Request
 from sim.server import Server
 
 if TYPE_CHECKING:
-    from sim.schedulers.slack import Slack
+    from sim.schedulers.accelgen.slack import Slack
 
 
 class Reservation:

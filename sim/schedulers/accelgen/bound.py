@@ -11,10 +11,10 @@ from sim.batch import Batch
 from sim.queues import Front, PriorityQueue
 from sim.request import Request
 from sim.scheduler import Scheduler
-from sim.schedulers.accelgen import AccelGen
-from sim.schedulers.budget import Budget, budget_of
-from sim.schedulers.filling import Filling
-from sim.schedulers.slack import Slack, deadline
+from sim.schedulers.accelgen.budget import Budget, budget_of
+from sim.schedulers.accelgen.filling import Filling
+from sim.schedulers.accelgen.policy import AccelGen
+from sim.schedulers.accelgen.slack import Slack, deadline
 from sim.server import Server
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sim.request import Phase, Request
 
 if TYPE_CHECKING:
-    from sim.schedulers.decision import Decision
+    from sim.schedulers.accelgen.decision import Decision
 
 
 class Line:

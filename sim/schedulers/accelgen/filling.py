@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sim.request import Request
-from sim.schedulers.decision import Candidate
-from sim.schedulers.distance import by_distance
-from sim.schedulers.urgent import Urgent
+from sim.schedulers.accelgen.decision import Candidate
+from sim.schedulers.accelgen.distance import by_distance
+from sim.schedulers.accelgen.urgent import Urgent
 from sim.server import Server
 
 if TYPE_CHECKING:
-    from sim.schedulers.bound import BoundAccelGen
+    from sim.schedulers.accelgen.bound import BoundAccelGen
 
 
 class Filling(Urgent):
