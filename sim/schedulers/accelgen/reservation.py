@@ -34,9 +34,14 @@ class Reservation:
         known = request.prompt_tokens + generated + self.half
         predicted = request.predicted_output
         steps = (self.slack.default_output if predicted is None else predicted) - generated
+        if steps < 1.0:
+            steps = 1.0
         if request.phase is not Phase.DECODING:
-            steps = max(1.0, steps) + self.slack.chunks(request) - 1
-        return -min(max(1.0, steps), max(1.0, self.size - known)), known
+            steps += self.slack.chunks(request) - 1
+        most = self.size - known
+        if steps > most:
+            steps = most if most > 1.0 else 1.0
+        return -steps, known
 
     def _settle(self) -> None:
         """Sorts, and notes for every end what is held then with one more token for each step of a newcomer's."""
