@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -59,9 +59,13 @@ def slosim_version() -> str:
 @cache
 def source_digest() -> str:
     """The sha256 (hex) of all Python files of our packages, names included: a commit alone would miss local changes."""
+    return digest_of(path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
+
+
+def digest_of(paths: Iterable[Path]) -> str:
+    """The sha256 (hex) of files below our folder, with their names."""
     state = hashlib.sha256()
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            state.update(f"{path.relative_to(ROOT).as_posix()}\0".encode())
-            state.update(path.read_bytes() + b"\0")
+    for path in paths:
+        state.update(f"{path.relative_to(ROOT).as_posix()}\0".encode())
+        state.update(path.read_bytes() + b"\0")
     return state.hexdigest()

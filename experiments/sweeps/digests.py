@@ -1,4 +1,4 @@
-"""What a run depends on, as one hash: its settings, our source, and every file outside of both that it reads."""
+"""What a run depends on, as one hash: its settings, our source, every file outside of both that it reads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from costmodel import profile
-from experiments.provenance import PACKAGES, source_digest
 from experiments.scenario import Scenario
+from experiments.sweeps.source import WHOLE, run_digest
 from sim.registry import schedulers
 
 DIGITS = 16
@@ -22,11 +22,12 @@ DIGITS = 16
 def key_of(scenario: Scenario) -> str:
     """The name of a run: the same for the same settings, seed, trace, profile and source, and for nothing else.
 
-    A generated trace is told by its settings; whatever the settings name as a file (a trace, lengths, a profile, a
-    plan) by what is in it; a shipped profile by its digest; a policy of one's own by the package that holds it.
+    The source is that of a run (`experiments.sweeps.source`): what asks for runs or draws them may change. A generated
+    trace is told by its settings; whatever the settings name as a file (a trace, lengths, a profile, a plan) by what is
+    in it; a shipped profile by its digest; a policy of one's own by the package that holds it.
     """
     told = scenario.model_dump(mode="json")
-    parts = [scenario.canonical(), source_digest(), *(f"{path} {file_digest(path)}" for path in _files(told))]
+    parts = [scenario.canonical(), run_digest(), *(f"{path} {file_digest(path)}" for path in _files(told))]
     if not os.path.isfile(scenario.profile):
         parts.append(_profile_digest(scenario.profile))
     if not scenario.trace.generated and os.path.isdir(scenario.trace.source):
@@ -73,7 +74,7 @@ def _profile_digest(name: str) -> str:
 def _policy_digest(name: str) -> str:
     """Of the Python files of the package, or the module, that a policy comes from; empty if it is one of ours."""
     top = schedulers().get(name, name).partition(":")[0].partition(".")[0]
-    spec = None if top in PACKAGES else find_spec(top)
+    spec = None if top in WHOLE else find_spec(top)
     if spec is None or spec.origin is None:
         return ""
     origin = Path(spec.origin)

@@ -185,7 +185,7 @@ def test_finished_runs_are_not_run_again(tmp_path: Path, ran: list[str], monkeyp
     studying.run(little(requests=9))
     assert len(ran) == 4, "another scenario"
     ran.clear()
-    monkeypatch.setattr(digests, "source_digest", lambda: "other")
+    monkeypatch.setattr(digests, "run_digest", lambda: "other")
     studying.run(little(requests=9))
     assert len(ran) == 4, "another source"
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from importlib import invalidate_caches
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,11 @@ from typing import Any
 import pytest
 
 from costmodel import profile
+from experiments.provenance import PACKAGES, ROOT
 from experiments.scenario import Scenario
 from experiments.sweeps import digests
 from experiments.sweeps.digests import key_of
+from experiments.sweeps.source import run_files
 
 ROWS = "arrived_at,prompt_tokens,output_tokens\n0,100,5\n1,50,4\n"
 
@@ -44,8 +49,36 @@ def test_another_setting_is_another_name(changes: dict[str, Any]) -> None:
 
 def test_another_source_is_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_of(scenario())
-    monkeypatch.setattr(digests, "source_digest", lambda: "other")
+    monkeypatch.setattr(digests, "run_digest", lambda: "other")
     assert key_of(scenario()) != before
+
+
+RUN = """
+import json, sys
+from experiments.scenario import Scenario
+from experiments.sweeps.digests import key_of
+from experiments.sweeps.work import Task, run_point
+asked = Scenario(trace={"requests": 5}, policies=["accelgen"]).at(0.5, 0)
+if run_point(Task(asked, key_of(asked))).failed:
+    sys.exit("it failed")
+print(json.dumps([module.__file__ for module in sys.modules.values() if getattr(module, "__file__", None)]))
+"""
+
+
+def test_the_source_of_a_run_is_all_that_it_imports_and_no_more() -> None:
+    told = subprocess.run([sys.executable, "-c", RUN], cwd=ROOT, capture_output=True, text=True, check=True)
+    folders = {ROOT / package for package in PACKAGES}
+    used = {path for path in map(Path, json.loads(told.stdout)) if folders & set(path.parents)}
+    assert len(used) > 80
+    assert used <= set(run_files())
+    for telling in (
+        "experiments/figures/figure.py",
+        "experiments/drawing.py",
+        "experiments/cli.py",
+        "calibrate/grid.py",
+    ):
+        assert (ROOT / telling).is_file()
+        assert ROOT / telling not in run_files()
 
 
 def changed(path: Path, text: str) -> None:

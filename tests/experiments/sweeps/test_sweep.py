@@ -140,7 +140,7 @@ def test_a_rerun_does_only_what_is_missing(file: Path, ran: list[str], capsys: p
 def test_another_source_runs_everything_anew(file: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     sweep(file)
     ran.clear()
-    monkeypatch.setattr(digests, "source_digest", lambda: "other")
+    monkeypatch.setattr(digests, "run_digest", lambda: "other")
     sweep(file)
     assert len(ran) == 8
 
