@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments.files import replacing
@@ -74,14 +76,31 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     return [float(place) for place in result]
 
 
-def legend(drawn: Figure, axes: Axes, number: int) -> None:
-    """One row of names in their colours above all axes."""
-    handles, labels = axes.get_legend_handles_labels()
-    shown = drawn.legend(
-        handles, labels, loc="outside upper left", ncols=min(number, 6), handlelength=1.6, borderaxespad=0.2
-    )
-    for text, handle in zip(shown.get_texts(), handles, strict=True):
-        text.set_color(handle.get_color() if hasattr(handle, "get_color") else "#333333")
+def legend(drawn: Figure, axes: Axes) -> None:
+    """The names of what `axes` show, in their colours, above all axes."""
+    shown = names_above(drawn, *axes.get_legend_handles_labels())
+    for text, handle in zip(shown.get_texts(), shown.legend_handles, strict=True):
+        text.set_color(getattr(handle, "get_color", lambda: "#333333")())
+
+
+def names_above(drawn: Figure, handles: Sequence[Any], labels: Sequence[str], handlelength: float = 1.6) -> Legend:
+    """A legend above all axes that is read row by row: one row where the figure is wide enough, else equal rows."""
+    number = len(handles)
+    for rows in itertools.count(1):
+        columns = -(-number // rows) or 1
+        order = [at for column in range(columns) for at in range(column, number, columns)]
+        shown = drawn.legend(
+            [handles[at] for at in order],
+            [labels[at] for at in order],
+            loc="outside upper left",
+            ncols=columns,
+            handlelength=handlelength,
+            borderaxespad=0.2,
+        )
+        if columns == 1 or shown.get_window_extent().width <= drawn.bbox.width:
+            break
+        shown.remove()
+    return shown
 
 
 def duration_axis(axes: Axes, which: str = "x") -> None:

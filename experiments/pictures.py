@@ -66,7 +66,7 @@ def draw_goodput(results: Mapping[str, RunResult], path: Path, window: float | N
         axes.set_xlim(0, max(longest, window) / unit)
         axes.set_ylim(bottom=0)
         _mark_last_arrival(axes, results, unit)
-        legend(drawn, axes, len(results))
+        legend(drawn, axes)
         return write(drawn, path)
 
 
@@ -101,7 +101,7 @@ def draw_latencies(results: Mapping[str, RunResult], path: Path) -> Path:
             duration_axis(axes)
             percent_axis(axes)
         panels[0].set_ylabel("share that took at most so long")
-        legend(drawn, panels[0], len(results))
+        legend(drawn, panels[0])
         return write(drawn, path)
 
 
@@ -138,7 +138,7 @@ def draw_attainment(results: Mapping[str, RunResult], path: Path) -> Path:
             axes.set_ylim(-0.6, len(applications) - 0.4)
             axes.tick_params(axis="y", length=0)
             percent_axis(axes, "x")
-        legend(drawn, panels[0], len(results))
+        legend(drawn, panels[0])
         return write(drawn, path)
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.patches import Patch
 
-from experiments.causes.picture import COLOURS, NAMES
+from experiments.causes.picture import COLOURS, name_colours
 from experiments.drawing import duration, figure, write
 from sim.attribution import EXCESSES, Stage
 from sim.result import RunResult
@@ -67,6 +66,5 @@ def draw_life(lives: Mapping[str, Sequence[Stage]], path: Path, slo_ttft: float 
         axes.set_ylim(-0.6, len(lives) - 0.4)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
-        handles = [Patch(color=COLOURS[name], label=NAMES[name]) for name in EXCESSES if name in used]
-        drawn.legend(handles=handles, loc="outside upper left", ncols=4, handlelength=1, borderaxespad=0.2)
+        name_colours(drawn, used)
         return write(drawn, path)

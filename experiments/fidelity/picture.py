@@ -37,7 +37,7 @@ def draw_fidelity(cases: Sequence[Case], path: str | Path) -> Path:
                 label = f"{case.policy}, load {case.load:g}"
                 _dots(axes, case, metrics, str(look[case.policy]["color"]), MARKERS[loads.index(case.load) % 7], label)
             _dress(axes, title, metrics[0].kind)
-        legend(drawn, grid[0], len(cases))
+        legend(drawn, grid[0])
         return write(drawn, Path(path))
 
 

@@ -76,7 +76,7 @@ def draw_dots(findings: Findings, settings: Sequence[Setting], names: dict[str, 
         drawn.suptitle(f"{settings[0].rates[0]:g} requests/s", x=0.99, ha="right", fontsize=9)
         for axes in grid[len(metrics) :]:
             axes.set_axis_off()
-        legend(drawn, grid[0], len(names))
+        legend(drawn, grid[0])
         return write(drawn, path)
 
 

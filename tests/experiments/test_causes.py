@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,21 @@ def test_bars_are_as_long_as_the_seconds(drawn: list[Figure]) -> None:
         assert width == pytest.approx(total)
     assert list(COLOURS) == list(EXCESSES)
     assert len(set(COLOURS.values())) == len(EXCESSES)
+
+
+def test_one_bar_that_would_dwarf_the_others_is_shortened_and_says_its_seconds(drawn: list[Figure]) -> None:
+    def took(alone: float, waited: float) -> RollUp:
+        return replace(NOTHING, delay={**NONE, "alone": alone, "kv_wait": waited})
+
+    for longest, shown in ((30.0, 30.0), (200.0, 1.3 * 10.0)):
+        draw_causes({"a": took(6, 4), "b": took(longest / 4, longest * 3 / 4), "c": took(2, 0)}, Path("unwritten"))
+        (axes,) = drawn.pop().axes
+        alone, waited = ([bar.get_width() for bar in part] for part in axes.containers)
+        assert alone == pytest.approx([6, shown / 4, 2])
+        assert waited == pytest.approx([4, shown * 3 / 4, 0])
+        assert [text.get_text() for text in axes.texts] == ["10 s", f"{longest:.0f} s", "2 s"]
+        assert ("not to scale" in axes.get_xlabel()) == bool(axes.lines) == (shown < longest)
+        assert all(line.get_ydata() == [1] for line in axes.lines), "the second of three"
 
 
 def test_a_picture_of_nothing_says_so(tmp_path: Path) -> None:

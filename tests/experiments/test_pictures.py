@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,21 @@ def test_sweep_lines_are_means_over_seeds_and_bands_their_range(drawn: Drawn) ->
     assert jct.get_yscale() == "log"
     assert not unused.axison
     assert {text.get_text() for text in goodput.texts} == {"vllm", "oracle"}, "labels beside the lines"
+
+
+@pytest.mark.parametrize(("number", "rows"), [(2, [2]), (5, [5]), (7, [4, 3])])
+def test_names_stand_in_one_row_or_in_equal_ones(drawn: Drawn, number: int, rows: list[int]) -> None:
+    names = [f"policy,parameter={at}" for at in range(number)]
+    figure = drawn(draw_latencies, dict.fromkeys(names, RESULTS["vllm"]))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
+    boxes = {text.get_text(): text.get_window_extent() for text in legend.get_texts()}
+    read = sorted(names, key=lambda name: (-round(boxes[name].y0), boxes[name].x0))
+    assert read == names, "row by row"
+    assert list(Counter(round(boxes[name].y0) for name in names).values()) == rows
+    colours = [line.get_color() for line in figure.axes[0].lines]
+    assert {text.get_text(): text.get_color() for text in legend.get_texts()} == dict(zip(names, colours, strict=True))
 
 
 def test_one_seed_has_no_band(drawn: Drawn) -> None:
