@@ -26,13 +26,15 @@ from traces.errors import SlosimError
 KEY = b"slosim"
 """Where the footer of a Parquet file holds the provenance, as JSON."""
 TABLES = ("requests", "iterations", "spans")
-"""What every run has; `events.parquet` is there if the result has events."""
+"""What every run has."""
+FURTHER = ("events", "notes")
+"""What is written if the result has it."""
 WORDS = ("application", "status", "rejection")
 """Columns that files hold as words."""
 
 
 def save(result: RunResult, folder: str | Path, config: Mapping[str, Any] | None = None) -> list[Path]:
-    """Writes requests, iterations, spans and events as .parquet and summary.json into a folder; returns their paths.
+    """Writes the tables as .parquet and summary.json into a folder; returns their paths.
 
     A file appears whole or not at all. `config` is what asked for the run. Raises SlosimError if the folder cannot be
     written.
@@ -60,7 +62,7 @@ def summary_of(result: RunResult) -> dict[str, Any]:
 def read(folder: str | Path) -> RunResult:
     """A saved run as it was; raises SlosimError if the folder holds none."""
     tables = {name: read_table(Path(folder) / f"{name}.parquet") for name in TABLES}
-    events = Path(folder) / "events.parquet"
+    further = (Path(folder) / f"{name}.parquet" for name in FURTHER)
     columns, footer = tables["requests"]
     remains = footer["result"]
     words = columns.pop("rejection")
@@ -75,7 +77,7 @@ def read(folder: str | Path) -> RunResult:
         tuple(remains["applications"]),
         {int(number): str(words[number]) for number in rejected},
         remains["about"],
-        read_table(events)[0] if events.exists() else {},
+        *(read_table(path)[0] if path.exists() else {} for path in further),
     )
 
 

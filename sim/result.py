@@ -52,6 +52,7 @@ class RunResult:
     `events` says, request by request in the order of time, in which iterations it did anything but decode: request,
     iteration, tokens (> 0 computed of its prompt; < 0 lost as its cache was dropped; 0 swapped out), blocks (free ones
     that admitting it took, the watermark included; -1 if this is no admission).
+    `notes` is what the policy wrote for itself (`Scheduler.notes`), if it did, and on which server.
     `rejections` gives the reason for each rejected request; `about` says what was run, incl. `warmup` and `horizon`.
     """
 
@@ -63,6 +64,7 @@ class RunResult:
     rejections: Mapping[int, str] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     events: Columns = field(default_factory=dict)
+    notes: Columns = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.requests["arrived_at"])
@@ -165,10 +167,11 @@ class RunResult:
         from sim.metrics import request_columns
 
         tables = {"requests": request_columns(self), "iterations": dict(self.iterations), "spans": dict(self.spans)}
-        return tables | ({"events": dict(self.events)} if self.events else {})
+        further = {"events": self.events, "notes": self.notes}
+        return tables | {name: dict(table) for name, table in further.items() if table}
 
     def to_pandas(self, table: str = "requests") -> pandas.DataFrame:
-        """One of the tables (requests, iterations, spans, events) as a data frame; applications by name."""
+        """One of the tables (requests, iterations, spans, events, notes) as a data frame; applications by name."""
         import pandas
 
         frame = pandas.DataFrame(self.to_tables()[table])

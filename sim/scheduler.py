@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sim.request import Request
@@ -55,6 +55,10 @@ class Scheduler:
     def repeated(self, server: Server, batch: Batch, ends: Sequence[float]) -> None:
         """Told of those instead, together, before it is asked or told of anything but arrivals; ``ends`` is when each
         ended, seconds. Whoever finished has left."""
+
+    def notes(self) -> Mapping[str, Sequence[float]]:
+        """A table that it wrote for itself while it decided, as columns of one length: the result's `notes`."""
+        return {}
 
     @property
     def first_come_first_served(self) -> bool:

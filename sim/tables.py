@@ -31,6 +31,7 @@ def result_of(trace: Trace, servers: Sequence[Server], machine: Machine, about: 
         applications=trace.applications,
         rejections=rejections(servers),
         about=about,
+        notes=note_table(servers),
     )
 
 
@@ -85,6 +86,17 @@ def event_table(servers: Sequence[Server], places: Sequence[NDArray[np.int64] | 
     rows = np.concatenate(parts)
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
     return dict(zip(EVENT, rows.T.copy(), strict=True))
+
+
+def note_table(servers: Sequence[Server]) -> Table:
+    """What the policies wrote for themselves, server by server; no columns if they wrote nothing."""
+    parts = [({**server.scheduler.notes()}, server.number) for server in servers]
+    columns: dict[str, list[NDArray[Any]]] = {}
+    for notes, number in parts:
+        rows = len(next(iter(notes.values()), ()))
+        for name, values in ({**notes, "server": np.full(rows, number)} if notes else {}).items():
+            columns.setdefault(name, []).append(np.asarray(values))
+    return {name: np.concatenate(values) for name, values in columns.items()}
 
 
 def rejections(servers: Sequence[Server]) -> dict[int, str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from traces.errors import SlosimError
+from experiments.catalogue import held
 
 if TYPE_CHECKING:
     from experiments.figures.figure import Figure
@@ -25,6 +23,7 @@ FIGURES = {
     "fragmentation": "mostly prompts of 3,000 to 5,000 tokens",
     "prediction": "what output-length prediction brings",
     "utilization": "use of the GPU and of the cache: Figure 11e",
+    "selection": "what Algorithm 2 selects, and from what",
     "machines": "other models and machines",
     "cacheopt": "CacheOPT's headlines",
 }
@@ -33,9 +32,5 @@ FIGURES = {
 
 def figure_of(name: str) -> Figure:
     """The figure of a name; raises SlosimError with a suggestion if there is none."""
-    if name not in FIGURES:
-        near = get_close_matches(name, FIGURES, n=1)
-        meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(FIGURES)}, and all"
-        raise SlosimError(f"there is no figure {name!r}; {meant}")
-    found: Figure = import_module(f"experiments.figures.{name}").FIGURE
+    found: Figure = held(__name__, "figure", name, FIGURES)
     return found

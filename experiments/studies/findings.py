@@ -11,7 +11,10 @@ from experiments.replications import Interval, interval
 from experiments.studies.study import SETTING, Setting, Study, Variant
 from experiments.sweeps.plan import Point
 
-SHARES = ("slo_attainment", "kvc_", "gpu_", "pivot_utilization")
+SHARES = (
+    *("slo_attainment", "kvc_", "gpu_", "pivot_utilization"),
+    *("selection_iterations", "selection_overruled", "selection_kv_weight"),
+)
 """How the names of metrics begin that are shares: they differ in percentage points, others in per cent."""
 LESS = ("mean_jct", "mean_ttft", "p99_ttft", "p99_tbt")
 """Metrics of which less is better."""
@@ -40,6 +43,15 @@ LABELS = {
     "kvc_unallocated": "KV cache unallocated, %",
     "preemptions": "preemptions",
     "mean_schedule_seconds": "scheduling, s an iteration",
+    "selection_iterations": "iterations with a choice by distance, %",
+    "selection_available_tokens": "A_c, tokens",
+    "selection_available_kv": "A_m, tokens",
+    "selection_tokens": "D_c of the chosen, tokens",
+    "selection_kv": "D_m of the chosen, tokens",
+    "selection_overruled": "choices other than the queue's, %",
+    "selection_kv_gain": "more cache taken than by the queue's, tokens",
+    "selection_kv_weight": "the cache's part of the squared distance, %",
+    "selection_correlation": "rank correlation of distance and free cache",
     "schedule_share_of_time": "scheduling, share of the iterations' time",
 }
 """What metrics are called."""
@@ -110,6 +122,8 @@ def better(metric: str, change: float) -> bool:
 
 
 def said(change: Interval) -> str:
-    """A difference with its interval; a star where it is not chance."""
+    """A difference with its interval; a star where it is not chance, a dash where there is none."""
+    if not isfinite(change.mean):
+        return "\N{EN DASH}"
     half = f" ± {change.half:.1f}" if isfinite(change.half) else ""
     return f"{change.mean:+.1f}{half}{'*' if change.certain else ''}"

@@ -15,6 +15,7 @@ from experiments.inputs import Inputs, build, run
 from experiments.named import check_policy
 from experiments.provenance import origin, provenance
 from experiments.scenario import Scenario
+from experiments.selections import by_selection
 from experiments.sweeps.bands import by_tbt
 from experiments.sweeps.digests import key_of
 from experiments.sweeps.overload import overloaded
@@ -83,7 +84,7 @@ def _result(task: Task) -> dict[str, Any]:
         "key": task.key,
         "seconds": seconds,
         "overloaded": overloaded(result),
-        "summary": result.summary() | by_tbt(result),
+        "summary": result.summary() | by_tbt(result) | by_selection(result),
         "applications": result.by_application(),
         "provenance": provenance(result, config_of(scenario)),
     }

@@ -286,12 +286,12 @@ def test_a_started_long_prompt_goes_first() -> None:
     st.booleans(),
 )
 def test_the_nearest_demand_first(prompts: list[tuple[int, int]], blocks: int, normalized: bool) -> None:
-    """Against a plain argmin of the distance, recomputed after each choice."""
-    stage = Stage(blocks, normalized=normalized, exclusive=False, admission="chunk", candidates=100)
+    """Against a plain argmin of the distance, recomputed after each choice; the audit says the same."""
+    stage = Stage(blocks, normalized=normalized, exclusive=False, admission="chunk", candidates=100, audit=True)
     for prompt, _ in prompts:
         stage.waiting(prompt)
     left = {number: prompt for number, (prompt, _) in enumerate(prompts)}
-    tokens, free, expected = 100, blocks, {}
+    tokens, free, expected, audited = 100, blocks, {}, []
     while True:
         demands = {n: min(rest, tokens, free * 4) for n, rest in left.items()}
         feasible = {n: (demand, -(-demand // 4)) for n, demand in demands.items() if demand > 0}
@@ -306,10 +306,26 @@ def test_the_nearest_demand_first(prompts: list[tuple[int, int]], blocks: int, n
             ),
         )
         expected[nearest], taken = feasible[nearest]
+        first, held = feasible[min(feasible)]
+        audited.append((nearest, len(feasible), tokens, free * 4, expected[nearest], taken * 4, first, held * 4))
         tokens, free = tokens - expected[nearest], free - taken
         del left[nearest]
     served = stage.decide()
     assert list(served.items()) == list(expected.items())
+    columns = stage.server.scheduler.notes()
+    if len(prompts) > 1:  # one alone is no selection
+        names = (
+            "request",
+            "candidates",
+            "available_tokens",
+            "available_kv",
+            "tokens",
+            "kv",
+            "first_tokens",
+            "first_kv",
+        )
+        assert list(zip(*(columns[name] for name in names), strict=True)) == audited
+        assert set(columns["at"]) == {0.0}
 
 
 def test_shares_weigh_tokens_and_cache_alike() -> None:

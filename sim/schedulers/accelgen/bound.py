@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from math import inf
 from typing import Any
@@ -14,6 +14,7 @@ from sim.scheduler import Scheduler
 from sim.schedulers.accelgen.budget import Budget, budget_of
 from sim.schedulers.accelgen.filling import Filling
 from sim.schedulers.accelgen.policy import AccelGen
+from sim.schedulers.accelgen.selections import Selections
 from sim.schedulers.accelgen.slack import Slack, deadline
 from sim.server import Server
 
@@ -25,9 +26,13 @@ class BoundAccelGen(Scheduler):
         self.policy = policy
         self.server = server
         self.watermark = int(policy.watermark * server.total_blocks)
+        self.selections = Selections() if policy.audit else None
         self._slack: tuple[tuple[float, int], Slack] | None = None
         self._order: tuple[int, float, float] = (0, 0.0, 0.0)
         self._range: tuple[int, tuple[float, float, bool]] = (-1, (inf, 0.0, True))
+
+    def notes(self) -> Mapping[str, Sequence[float]]:
+        return self.selections.columns() if self.selections else {}
 
     def __repr__(self) -> str:
         return repr(self.policy)

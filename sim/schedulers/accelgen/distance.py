@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sim.request import Phase, Request
+from sim.schedulers.accelgen.selections import Selection
 
 if TYPE_CHECKING:
     from sim.schedulers.accelgen.decision import Decision
@@ -32,6 +33,19 @@ class Line:
         return request
 
 
+class Demand(NamedTuple):
+    """What a request would take now, of what there is."""
+
+    free: int
+    """A_c: tokens of the budget."""
+    cache: int
+    """A_m: the free blocks, in tokens."""
+    tokens: int
+    """D_c: its chunk."""
+    kv: int
+    """D_m: the blocks that it takes, in tokens."""
+
+
 def by_distance(decision: Decision, window: list[Request]) -> None:
     """Repeatedly whoever comes nearest to what is available: argmin of (A_c - D_c)^2 + (A_m - D_m)^2.
 
@@ -54,26 +68,52 @@ def by_distance(decision: Decision, window: list[Request]) -> None:
                     nearest, least = line, away
         if nearest is None:
             return
-        decision.offer(nearest.take(decision))
+        select(decision, nearest, met, window)
         lines = [line for line in met if line.requests]
     for line in lines:  # only decodes are left: those that need a block are the nearer
         while line.requests and distance(decision, line) < inf:
-            decision.offer(line.take(decision))
+            select(decision, line, [each for each in lines if each.requests], window)
+
+
+def select(decision: Decision, nearest: Line, met: list[Line], window: list[Request]) -> None:
+    """Offers the next of a line what it can get; writes it down if somebody asked for that."""
+    selections = decision.bound.selections
+    if selections is not None:
+        selections.write(_selection(decision, nearest, met, window))
+    decision.offer(nearest.take(decision))
+
+
+def _selection(decision: Decision, nearest: Line, met: list[Line], window: list[Request]) -> Selection:
+    able = {line.requests[-1]: found for line in met if (found := demand(decision, line))}
+    chosen, ahead = able[nearest.requests[-1]], next(able[request] for request in window if request in able)
+    now, away = decision.server.now, distance(decision, nearest)
+    return Selection(
+        now, nearest.requests[-1].id, len(able), *chosen, ahead.tokens, ahead.kv,
+        away**0.5,
+    )  # fmt: skip
 
 
 def distance(decision: Decision, line: Line) -> float:
-    """How far a demand is from the available tokens and cache; infinite if it cannot be met."""
+    """How far a demand is from the available tokens and cache, squared; infinite if it cannot be met."""
+    found = demand(decision, line)
+    if found is None:
+        return inf
+    free, cache, tokens, kv = found
+    if decision.policy.normalized:
+        return ((free - tokens) / max(free, 1)) ** 2 + ((cache - kv) / max(cache, 1)) ** 2
+    return float((free - tokens) ** 2 + (cache - kv) ** 2)
+
+
+def demand(decision: Decision, line: Line) -> Demand | None:
+    """What the next of a line would take; none if it cannot be met."""
     batch, size = decision.batch, decision.server.block_size
     if line.waits and not decision.may_start(line.requests[-1]):
-        return inf
+        return None
     free = decision.budget(decision.tightest) - batch.tokens
     room = free if line.slo >= decision.tightest else decision.budget(line.slo) - batch.tokens
     kept = line.blocks + batch.blocks_left
     tokens = min(line.left, room, kept * size - line.kv_tokens)
     blocks = max(0, -(-(line.kv_tokens + tokens) // size) - line.blocks)
     if tokens < 1 or tokens > room or blocks > batch.blocks_left:
-        return inf
-    cache = batch.blocks_left * size
-    if decision.policy.normalized:
-        return ((free - tokens) / max(free, 1)) ** 2 + ((cache - blocks * size) / max(cache, 1)) ** 2
-    return float((free - tokens) ** 2 + (cache - blocks * size) ** 2)
+        return None
+    return Demand(free, batch.blocks_left * size, tokens, blocks * size)

@@ -103,6 +103,8 @@ class AccelGen(Scheduler):
     """Whether newcomers start in a step that preempted (vLLM's rule is no; inferred)."""
     candidates: int = 32
     """Waiting requests considered for one batch, in order of remaining time (this project's own bound)."""
+    audit: bool = False
+    """Whether every selection by distance is written down: the result's `notes` (see ``Selections``)."""
 
     def schedule(self, server: Server) -> Batch:
         return self.bind(server).schedule(server)
