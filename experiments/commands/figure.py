@@ -18,7 +18,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.commands.options import add_output
+from experiments.commands.options import add_named, named
 from experiments.commands.sweep import add_executor
 
 if TYPE_CHECKING:
@@ -27,29 +27,22 @@ if TYPE_CHECKING:
 
 def configure(parser: ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a figure, several, or all (default: list them)")
-    parser.add_argument("--seeds", type=int, metavar="N", help="replications (default: the figure's)")
-    parser.add_argument("--requests", type=int, metavar="N", help="requests of each run (default: the figure's)")
-    parser.add_argument("--quick", action="store_true", help="hardly any work: shows that it runs")
+    add_named(parser, "figure", "results/figures")
     parser.add_argument("--docs", type=Path, metavar="FOLDER", help="also write reproduction.md there; not if --quick")
-    add_output(parser, "results/figures")
     add_executor(parser)
 
 
 def main(options: Namespace) -> int:
     """Figures."""
-    from experiments.console import console
     from experiments.figures import FIGURES, figure_of
     from traces.errors import SlosimError
 
-    out = console()
-    if not options.names:
-        for name, what in FIGURES.items():
-            out.print(f"{name:14} {what}", markup=False)
+    names = named(options, FIGURES)
+    if not names:
         return 0
     if options.docs and (options.quick or options.names != ["all"]):
         raise SlosimError("--docs is for all figures in full: slosim figure all --docs FOLDER")
-    chosen = [figure_of(name) for name in (FIGURES if options.names == ["all"] else options.names)]
+    chosen = [figure_of(name) for name in names]
     sized = [each.quick() if options.quick else each for each in chosen]
     _make([each.sized(options.seeds, options.requests) for each in sized], options)
     return 0

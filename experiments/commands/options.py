@@ -102,3 +102,22 @@ def add_output(parser: ArgumentParser, default: str) -> None:
         metavar="FOLDER",
         help=f"folder of the files (default: {default})",
     )
+
+
+def add_named(parser: ArgumentParser, kind: str, folder: str) -> None:
+    """Which figures or studies, and how much work."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"a {kind}, several, or all (default: list them)")
+    parser.add_argument("--seeds", type=int, metavar="N", help=f"replications (default: the {kind}'s)")
+    parser.add_argument("--requests", type=int, metavar="N", help=f"requests of each run (default: the {kind}'s)")
+    parser.add_argument("--quick", action="store_true", help="hardly any work: shows that it runs")
+    add_output(parser, folder)
+
+
+def named(options: Namespace, known: Mapping[str, str]) -> list[str]:
+    """Which of them are asked for; lists what there is if none is."""
+    from experiments.console import console
+
+    if not options.names:
+        for name, what in known.items():
+            console().print(f"{name:{max(map(len, known)) + 1}}{what}", markup=False)
+    return list(known) if options.names == ["all"] else list(options.names)

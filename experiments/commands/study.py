@@ -15,17 +15,13 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from experiments.commands.options import add_output
+from experiments.commands.options import add_named, named
 from experiments.commands.sweep import add_executor
 
 
 def configure(parser: ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a study, several, or all (default: list them)")
-    parser.add_argument("--seeds", type=int, metavar="N", help="replications (default: the study's)")
-    parser.add_argument("--requests", type=int, metavar="N", help="requests of each run (default: the study's)")
-    parser.add_argument("--quick", action="store_true", help="hardly any work: shows that it runs")
-    add_output(parser, "results/studies")
+    add_named(parser, "study", "results/studies")
     add_executor(parser)
 
 
@@ -37,13 +33,11 @@ def main(options: Namespace) -> int:
     from experiments.studies import STUDIES, study_of
     from experiments.studies.running import Studying
 
-    out = console()
-    if not options.names:
-        for name, what in STUDIES.items():
-            out.print(f"{name:12} {what}", markup=False)
+    names = named(options, STUDIES)
+    if not names:
         return 0
-    studies = [study_of(name) for name in (STUDIES if options.names == ["all"] else options.names)]
-    studying = Studying(options.output, out, options.executor, options.jobs)
+    studies = [study_of(name) for name in names]
+    studying = Studying(options.output, console(), options.executor, options.jobs)
     for each in studies:
         sized = each.quick() if options.quick else each
         sized = replace(sized, seeds=options.seeds or sized.seeds, requests=options.requests or sized.requests)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from traces.errors import SlosimError
+from experiments.catalogue import held
 
 if TYPE_CHECKING:
     from experiments.studies.study import Study
@@ -28,9 +26,5 @@ STUDIES = {
 
 def study_of(name: str) -> Study:
     """The study of a name; raises SlosimError with a suggestion if there is none."""
-    if name not in STUDIES:
-        near = get_close_matches(name, STUDIES, n=1)
-        meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(STUDIES)}, and all"
-        raise SlosimError(f"there is no study {name!r}; {meant}")
-    found: Study = import_module(f"experiments.studies.{name}").STUDY
+    found: Study = held(__name__, "study", name, STUDIES)
     return found
