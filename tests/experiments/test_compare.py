@@ -7,12 +7,10 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,7 +21,9 @@ from experiments.pool import cores, run_all
 from experiments.replications import interval, paired, paired_table
 from experiments.results import read
 
-ROOT = Path(__file__).resolve().parents[2]
+if TYPE_CHECKING:
+    from tests.experiments.conftest import Begin
+
 TABLES = {f"{name}.parquet" for name in ("requests", "iterations", "spans", "events", "causes")}
 FILES = TABLES | {"summary.json", "bench.json"}
 PICTURES = {"causes.png", "goodput.png", "latency.png", "utilization.png", "attainment.png", "table.txt", "table.md"}
@@ -107,22 +107,9 @@ def test_mistakes_are_told_before_anything_runs(
     assert "[1/" not in told.out
 
 
-def test_an_interrupt_leaves_what_is_finished(tmp_path: Path) -> None:
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from experiments.cli import main; sys.exit(main())"
+def test_an_interrupt_leaves_what_is_finished(begin: Begin, tmp_path: Path) -> None:
     words = ["compare", "--requests", "3000", "-p", "vllm", "-p", "accelgen", "--jobs", "2", "-o", str(tmp_path)]
-    default = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    running = subprocess.Popen(
-        [sys.executable, "-u", "-c", program, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **default,  # type: ignore[call-overload]
-    )
-    assert running.stdout is not None
-    for line in running.stdout:
-        if line.startswith("[1/"):
-            break
+    running = begin(*words, until="[1/")
     os.killpg(running.pid, signal.SIGINT)  # as a terminal's Ctrl-C: to all of them
     began = time.monotonic()
     out, err = running.communicate(timeout=60)

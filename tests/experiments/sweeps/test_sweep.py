@@ -6,14 +6,11 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas
 import pytest
@@ -33,7 +30,9 @@ from sim.schedulers.vllm import Vllm
 from sim.simulation import simulate
 from traces import assign_slos, paper_mix
 
-ROOT = Path(__file__).resolve().parents[3]
+if TYPE_CHECKING:
+    from tests.experiments.conftest import Begin
+
 FILE = """
 policies = ["vllm", "sarathi"]
 rates = [1.0]
@@ -60,19 +59,6 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "study.toml"
     path.write_text(FILE)
     return path
-
-
-@pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The keys of what is run in this process."""
-    keys: list[str] = []
-
-    def noted(task: Task) -> Answer:
-        keys.append(task.key)
-        return run_point(task)
-
-    monkeypatch.setattr(running, "run_point", noted)
-    return keys
 
 
 def sweep(file: Path, *words: str) -> int:
@@ -115,9 +101,9 @@ def test_every_file_says_where_it_comes_from(file: Path) -> None:
     assert asked["grid"] == {"cache": {"kv_blocks": [300, 457]}}
 
 
-def test_a_rerun_does_only_what_is_missing(file: Path, ran: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rerun_does_only_what_is_missing(file: Path, ran: list[Task], capsys: pytest.CaptureFixture[str]) -> None:
     sweep(file)
-    first, whole = list(ran), pandas.read_parquet(file.parent / "out" / "points.parquet")
+    first, whole = [task.key for task in ran], pandas.read_parquet(file.parent / "out" / "points.parquet")
     assert len(set(first)) == 8
     ran.clear()
     capsys.readouterr()
@@ -134,10 +120,10 @@ def test_a_rerun_does_only_what_is_missing(file: Path, ran: list[str], capsys: p
     store.place(first[2]).write_text("[]")
     store.place(first[3]).write_text(store.place(first[4]).read_text())
     sweep(file)
-    assert sorted(ran) == sorted(first[:4]), "gone, cut off, something else, of another point"
+    assert sorted(task.key for task in ran) == sorted(first[:4]), "gone, cut off, something else, of another point"
 
 
-def test_another_source_runs_everything_anew(file: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_source_runs_everything_anew(file: Path, ran: list[Task], monkeypatch: pytest.MonkeyPatch) -> None:
     sweep(file)
     ran.clear()
     monkeypatch.setattr(digests, "run_digest", lambda: "other")
@@ -163,7 +149,7 @@ def test_failures_are_kept_counted_and_tried_again(file: Path, capsys: pytest.Ca
     assert not list((file.parent / "out" / "points").glob("*.failure.json"))
 
 
-def test_points_that_come_to_the_same_are_run_once(tmp_path: Path, ran: list[str]) -> None:
+def test_points_that_come_to_the_same_are_run_once(tmp_path: Path, ran: list[Task]) -> None:
     [point] = points_of({"trace": {"requests": 5, "rate": 1.0}, "policies": ["vllm"]})
     other = point._replace(varied=(("setting", "of another name"),))
     at_work = running.Running(Store(tmp_path), Cluster(Here(), 1))
@@ -206,32 +192,9 @@ def test_what_not_to_trust_is_said(file: Path, capsys: pytest.CaptureFixture[str
     assert "warning: overloaded: vllm (cache.kv_blocks=457, 4 requests/s). " in told
 
 
-@pytest.fixture
-def begun(file: Path) -> Iterator[subprocess.Popen[str]]:
-    """A sweep in two processes that has finished its first points."""
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from experiments.cli import main; sys.exit(main())"
+def test_ctrl_c_keeps_what_is_finished(begin: Begin, file: Path) -> None:
     words = ["sweep", str(file), "-o", str(file.parent / "out"), "--jobs", "2", "--seeds", "400"]
-    default = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-c", program, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        cwd=ROOT,
-        **default,  # type: ignore[call-overload]
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("["):
-            break
-    yield process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
-def test_ctrl_c_keeps_what_is_finished(begun: subprocess.Popen[str], file: Path, ran: list[str]) -> None:
+    begun = begin(*words, until="[")
     os.killpg(begun.pid, signal.SIGINT)  # as a terminal's Ctrl-C: to all of them
     began = time.monotonic()
     out, err = begun.communicate(timeout=60)
