@@ -86,12 +86,17 @@ def test_no_room_with_the_host_no_guest(bench: Bench) -> None:
         batch.preempt(host)
 
 
-def test_a_guest_outlives_its_host(bench: Bench) -> None:
-    host = bench.decoding(3, reserve=16)
-    guest = bench.waiting(6)
+def lodging(bench: Bench) -> tuple[Request, Request]:
+    """A host of three tokens and five blocks of four, and a guest of six tokens in two of them."""
+    host, guest = bench.decoding(3, reserve=16), bench.waiting(6)
     batch = bench.batch()
     batch.admit(guest, 6, host=host)
     bench.apply(batch)
+    return host, guest
+
+
+def test_a_guest_outlives_its_host(bench: Bench) -> None:
+    host, guest = lodging(bench)
     batch = bench.batch()
     assert batch.preempt(host) == 3
     bench.apply(batch)
@@ -104,11 +109,7 @@ def test_a_guest_outlives_its_host(bench: Bench) -> None:
 
 def test_guests_before_their_hosts_and_hosts_before_their_guests_free_the_same(bench: Bench) -> None:
     for order in (1, -1):
-        host = bench.decoding(3, reserve=16)
-        guest = bench.waiting(6)
-        batch = bench.batch()
-        batch.admit(guest, 6, host=host)
-        bench.apply(batch)
+        host, guest = lodging(bench)
         batch = bench.batch()
         assert sum(batch.preempt(request) for request in [host, guest][::order]) == 5
         bench.apply(batch)

@@ -212,15 +212,13 @@ def test_a_warm_up_leaves_early_requests_out_and_early_tokens() -> None:
     assert figures["request_throughput"] == 3 / 8
 
 
+def one_token() -> RunResult:
+    ends = {"first_token_at": [1.0], "finished_at": [1.0]}
+    return by_hand({"arrived_at": [0.0], "output_tokens": [1], "generated": [1], **ends}, [(0, 0, 0, 0)])
+
+
 def test_operations_are_those_of_equation_4() -> None:
-    requests = {
-        "arrived_at": [0.0],
-        "output_tokens": [1],
-        "generated": [1],
-        "first_token_at": [1.0],
-        "finished_at": [1.0],
-    }
-    result = by_hand(requests, [(0, 0, 0, 0)])
+    result = one_token()
     assert math.isnan(result.summary()["gpu_utilization"]), "no facts, no utilisation"
     known = RunResult(result.requests, result.iterations, result.spans, CAPACITY)
     assert CAPACITY.model is not None
@@ -250,14 +248,7 @@ def test_slo_classes_are_named_by_their_values_or_by_their_kinds() -> None:
 
 
 def test_without_applications_there_is_one_group() -> None:
-    requests = {
-        "arrived_at": [0.0],
-        "output_tokens": [1],
-        "generated": [1],
-        "first_token_at": [1.0],
-        "finished_at": [1.0],
-    }
-    result = by_hand(requests, [(0, 0, 0, 0)])
+    result = one_token()
     assert list(result.by_application()) == ["all"]
     assert result.by_application()["all"]["requests"] == 1
 
