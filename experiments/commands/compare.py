@@ -1,7 +1,8 @@
 """Compares policies on one workload, at one or more loads.
 
-Without options: vLLM, Sarathi, AccelGen and Oracle on the paper's mixed workload, in detail at 0.6 and at the paper's
-8 requests/s, with a sweep from idle to there; one A100 with OPT-13B and the paper's 12 GB of KV cache.
+Without options: vLLM, ORCA, FastGen, Sarathi, AccelGen, Punctual and Oracle on the paper's mixed workload, in detail at
+0.6 and at the paper's 8 requests/s, with a sweep from idle to there; one A100 with OPT-13B and the paper's 12 GB of KV
+cache.
 
 examples:
   slosim compare
