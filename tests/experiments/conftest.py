@@ -1,4 +1,4 @@
-"""What tests of commands share: a command in a process of its own that can be interrupted, and what sweeps run."""
+"""What tests of commands share: a command that is interrupted, and what sweeps run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,17 +15,20 @@ import pytest
 from experiments.sweeps import running
 from experiments.sweeps.work import Answer, Task, run_point
 
-Begin = Callable[..., "subprocess.Popen[str]"]
+Interrupt = Callable[..., str]
 
 
 @pytest.fixture
-def begin(root: Path) -> Iterator[Begin]:
-    """Starts slosim in a group of processes of its own, and returns when it has said a line that begins like that."""
+def interrupted(root: Path) -> Iterator[Interrupt]:
+    """Starts slosim, interrupts it when it has said a line that begins like that, and gives what it says then.
+
+    It must end with the code of an interrupt within so many seconds, without a traceback.
+    """
     begun: list[subprocess.Popen[str]] = []
     program = f"import sys; sys.path.insert(0, {str(root)!r}); from experiments.cli import main; sys.exit(main())"
     default = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
 
-    def start(*words: str, until: str) -> subprocess.Popen[str]:
+    def interrupt(*words: str, after: str, within: float) -> str:
         process = subprocess.Popen(
             [sys.executable, "-u", "-c", program, *words],
             stdout=subprocess.PIPE,
@@ -35,10 +39,16 @@ def begin(root: Path) -> Iterator[Begin]:
         )
         begun.append(process)
         assert process.stdout is not None
-        assert any(line.startswith(until) for line in process.stdout), "it ended before"
-        return process
+        assert any(line.startswith(after) for line in process.stdout), "it ended before"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C: to all of them
+        began = time.monotonic()
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert time.monotonic() - began < within
+        assert "Traceback" not in err
+        return out
 
-    yield start
+    yield interrupt
     for process in begun:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
