@@ -72,22 +72,22 @@ class FitReport:
         values for each refit. The constants are not drawn; the refits scatter a little less than the intervals say,
         which are widened for the degrees of freedom that a fit uses.
         """
-        rounded = {parameter: _rounded(getattr(self.cost_model, parameter)) for parameter in self.intervals}
+        rounded = {parameter: brief(getattr(self.cost_model, parameter)) for parameter in self.intervals}
         told = {
             **provenance,
             "fitted_points": self.points,
             "held_out": self.held_out,
             "held_out_errors": {kind: as_json(error) for kind, error in self.errors.items()},
-            "intervals_95": {parameter: [_rounded(end) for end in ends] for parameter, ends in self.intervals.items()},
+            "intervals_95": {parameter: [brief(end) for end in ends] for parameter, ends in self.intervals.items()},
         }
         if keep_draws:
             told["draws"] = self._draws()
-        cost_model = Calibrated(**rounded | {constant: _rounded(value) for constant, value in constants.items()})
+        cost_model = Calibrated(**rounded | {constant: brief(value) for constant, value in constants.items()})
         return Profile(name, cost_model, model, gpu, tensor_parallel, told, dict(paper or {}))
 
     def _draws(self) -> dict[str, Any]:
         names = list(self.intervals)
-        values = [[_rounded(getattr(refit, name)) for name in names] for refit in self.refits]
+        values = [[brief(getattr(refit, name)) for name in names] for refit in self.refits]
         return {"parameters": names, "values": values}
 
 
@@ -176,7 +176,8 @@ def _mean(models: Sequence[Calibrated]) -> Calibrated:
     return Calibrated(**{name: float(np.mean([getattr(model, name) for model in models])) for name in names})
 
 
-def _rounded(value: float) -> float:
+def brief(value: float) -> float:
+    """As far as numbers are told."""
     return float(f"{value:.6g}")
 
 

@@ -19,6 +19,7 @@ from calibrate.evidence import (
 )
 from calibrate.fit import FitReport, as_json, fit_points
 from calibrate.points import read_points
+from calibrate.priors import llama_3_70b, llama_13b
 from costmodel.facts import GPUS, MODELS
 from costmodel.model import Calibrated
 from costmodel.profile import FOLDER, Profile
@@ -189,6 +190,8 @@ def _derive(data: Path, output: Path) -> None:
     results: list[tuple[Profile, FitReport | None]] = [make(data) for make in fitted]
     results += [(whole_engine(data, name), None) for name in ("vllm", "distserve")]
     results += [(bloom_176b(data), None), (h200_prior(), None)]
+    single, sharded = (profile for profile, report in results if report)
+    results += [(llama_13b(single), None), (llama_3_70b(single, sharded), None)]
     for profile, report in results:
         profile.save(output / f"{profile.name}.json")
         _say(profile, report)

@@ -30,6 +30,7 @@ from costmodel import (
 from traces.errors import SlosimError
 
 TOLD = {"measured_on": "a GPU", "what": "iterations", "by": "someone", "licence": "MIT", "prior": False}
+PRIORS = {"opt-13b@h200", "llama-13b@a100-80gb", "llama-3-70b@a100-80gb-tp4"}
 OWN_MODEL = ModelFacts("own", 2, 64, 4, 2, 256, 1000, 123_456, gated=True)
 OWN_GPU = GPUFacts("own-gpu", 10**9, 1e12, 10**8)
 
@@ -56,6 +57,10 @@ def test_the_papers_cache_sizes() -> None:
     assert large.kv_tokens(kvc_bytes=8 * 33.75 * 2**30) == 61_440
     assert small.kv_blocks(32, kvc_bytes=small.paper["kvc_bytes"]) == 457
     assert small.kv_blocks() == small.kv_tokens() // 16
+    llama, grouped = profile("llama-13b@a100-80gb"), profile("llama-3-70b@a100-80gb-tp4")
+    assert llama.kv_tokens(kvc_bytes=llama.paper["kvc_bytes"]) == 14_648
+    assert grouped.kv_tokens(kvc_bytes=grouped.paper["kvc_bytes"]) == 411_987
+    assert grouped.kv_tokens(kvc_bytes=135 * 2**30) == 442_368
 
 
 def test_a_model_that_does_not_fit_is_refused() -> None:
@@ -88,12 +93,13 @@ def test_profiles_of_ours_survive_a_round_trip(name: str, tmp_path: Path) -> Non
     assert again == ours
     assert again.digest == ours.digest
     assert ours.name == name
-    assert ours.prior == (name == "opt-13b@h200")
+    assert ours.prior == (name in PRIORS)
+    assert ours.prior == (ours.provenance["measured_on"] == "nothing")
 
 
 def test_the_expected_profiles_are_there() -> None:
     expected = {"opt-13b@a100-80gb", "opt-13b@a100-80gb-vllm", "opt-13b@h200", "opt-175b@a100-80gb-tp8"}
-    assert expected <= set(profiles())
+    assert expected | PRIORS <= set(profiles())
     kernel = profile("opt-13b@a100-80gb")
     assert isinstance(kernel.cost_model, Calibrated)
     assert kernel.cost_model.host_time == pytest.approx(kernel.provenance["host_time"]["seconds"], abs=1e-6)
