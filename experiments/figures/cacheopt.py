@@ -1,13 +1,29 @@
 """CacheOPT's headlines: tails and SLO attainment, beside vLLM and Sarathi-Serve."""
 
-from experiments.figures.figure import Claim, Figure, grid
+from experiments.figures.figure import EVERY, Claim, Figure, grid
 from experiments.studies.study import BIG, SMALL, Variant
 
 OURS, VLLM, SARATHI = Variant("cacheopt", "CacheOPT"), Variant("vllm", "vLLM"), Variant("sarathi", "Sarathi")
-SETTINGS = (SMALL._replace(rates=(0.3, 0.4, 0.5, 0.6, 0.8, 2)), BIG._replace(rates=(0.3, 0.6, 0.9, 2)))
+SETTINGS = (
+    SMALL._replace(rates=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 2)),
+    BIG._replace(rates=(0.1, 0.2, 0.3, 0.6, 0.9, 2)),
+)
 AT = tuple((each.name, rate) for each in SETTINGS for rate in each.rates)
 BESIDE = (VLLM.title, SARATHI.title)
 ABSTRACT = "abstract; the loads are not known, any of ours counts"
+
+
+def _borne(share: float, words: str) -> Claim:
+    """The rate that is borne, where bearing it is to keep a share of requests in all of their SLOs."""
+    at = tuple((each.name, EVERY) for each in SETTINGS)
+    return Claim(
+        f"up to: a higher request rate is borne, with {words} of the requests in all of their SLOs",
+        "abstract; what bearing is there is not known, the share is ours",
+        *("slo_attainment_requests", OURS.title, BESIDE, (1.58, 1.58), "times", at, True),
+        share=share,
+    )
+
+
 FIGURE = Figure(
     grid(
         "cacheopt",
@@ -39,6 +55,12 @@ FIGURE = Figure(
             ABSTRACT,
             *("slo_attainment_ttft", OURS.title, BESIDE, (47.0, 47.0), "points", AT, True),
         ),
+        _borne(0.5, "half"),
+        _borne(0.25, "a quarter"),
     ),
-    "CacheOPT (arXiv 2503.13773). That it bears 1.58 times the request rate is not judged here: see `slosim capacity`.",
+    "CacheOPT (arXiv 2503.13773). The rate borne is where the share of requests in all of their SLOs falls below a "
+    "half or a quarter, straight between our loads, seed by seed. Even an idle machine keeps only some seven in ten, "
+    "as the paper's SLO of the first token may be half of what a prompt takes alone. Of gaps between tokens alone "
+    "nothing can be said: more than nine in ten are in time at all loads on OPT-13B. `slosim capacity` searches for "
+    "any target.",
 )

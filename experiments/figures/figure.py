@@ -16,6 +16,8 @@ Unit = Literal["times", "times less", "%", "points", "level"]
 a level, in the metric's own unit."""
 Load = tuple[str, float]
 """A setting's name and requests per second."""
+EVERY = inf
+"""In place of a load's rate: all loads of the setting together."""
 MORE, LESS = (0.0, inf), (-inf, 0.0)
 """What a paper says that gives a direction and no number."""
 REQUESTS, SEEDS = 1000, 10
@@ -47,6 +49,9 @@ class Claim(NamedTuple):
     """Not a paper's claim but what a review expects of an experiment that it suggests: judged, but not counted."""
     why: str = ""
     """Why it does not reproduce where it does not, as far as it is known; told only then."""
+    share: float | None = None
+    """If given, the claim is of the rate that is borne: the highest at which so much of the metric is attained, over
+    all loads of a setting, which `at` then names with EVERY."""
 
 
 @dataclass(frozen=True)

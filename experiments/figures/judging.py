@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from math import exp, isfinite, log
 from typing import Literal, NamedTuple
 
-from experiments.figures.figure import Claim, Load
+from experiments.figures.figure import EVERY, Claim, Load
+from experiments.figures.supported import supported
 from experiments.replications import CONFIDENCE, Interval, interval
 from experiments.studies.findings import Findings
 from experiments.studies.study import Setting
@@ -81,7 +82,7 @@ def judge(claim: Claim, findings: Findings) -> Judgement:
     places = [
         (setting, rate, beside)
         for setting in findings.study.settings
-        for rate in setting.rates
+        for rate in (setting.rates if claim.share is None else (EVERY,))
         for beside in claim.beside or ("",)
     ]
     strict = 1 - (1 - CONFIDENCE) / len(places)
@@ -91,16 +92,20 @@ def judge(claim: Claim, findings: Findings) -> Judgement:
 def _compared(
     claim: Claim, findings: Findings, setting: Setting, rate: float, beside: str, strict: float
 ) -> Comparison:
-    ours = _values(findings, setting, rate, claim.ours, claim.metric)
-    theirs = _values(findings, setting, rate, beside, claim.metric) if beside else []
+    ours = values(claim, findings, setting, rate, claim.ours)
+    theirs = values(claim, findings, setting, rate, beside) if beside else []
     effect, wider = effect_of(claim, ours, theirs), effect_of(claim, ours, theirs, strict)
     agrees = same(claim, effect) and (not claim.best or _certain(claim, wider))
     return Comparison((setting.name, rate), beside, effect, agrees, some(claim, wider))
 
 
-def _values(findings: Findings, setting: Setting, rate: float, title: str, metric: str) -> list[float]:
+def values(claim: Claim, findings: Findings, setting: Setting, rate: float, title: str) -> list[float]:
+    """What a claim compares of a variant, seed by seed: its metric at a load, or the rate that it bears."""
     variant = next(each for each in findings.study.variants if each.title == title)
-    return findings.values(setting, rate, variant, metric)
+    if claim.share is None:
+        return findings.values(setting, rate, variant, claim.metric)
+    loads = (findings.values(setting, each, variant, claim.metric) for each in setting.rates)
+    return [supported(setting.rates, attained, claim.share) for attained in zip(*loads, strict=True)]
 
 
 def effect_of(claim: Claim, ours: Sequence[float], theirs: Sequence[float], confidence: float = CONFIDENCE) -> Effect:

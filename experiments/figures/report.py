@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.figures.figure import REQUESTS, SEEDS, Figure
-from experiments.figures.judging import NEAR, PART, Judgement
-from experiments.figures.words import ours_said, paper_said, where_said
-from experiments.studies.findings import Findings
-from experiments.studies.report import footnote, markdown_table, tables
+from experiments.figures.figure import EVERY, REQUESTS, SEEDS, Claim, Figure
+from experiments.figures.judging import NEAR, PART, Judgement, values
+from experiments.figures.words import NONE, ours_said, paper_said, where_said
+from experiments.replications import interval
+from experiments.studies.findings import Findings, labelled
+from experiments.studies.report import Table, footnote, markdown_table, tables
 from experiments.studies.study import Study
 
 HEADING = "| claim | the paper | ours at the paper's load | where it holds | verdict |\n|---|---|---|---|---|"
@@ -53,8 +55,26 @@ def page(drawn: Drawn) -> str:
     asked, findings = drawn.figure, drawn.findings
     parts = [f"# {asked.study.question}", *section(drawn, "")]
     stand_for = "\n".join(f"- `{each.title}`: {each.what}" for each in asked.study.variants if each.what)
-    parts += [stand_for, *(f"**{title}**\n\n{markdown_table(table)}" for title, table in tables(findings))]
+    borne = [borne_table(each, findings) for each in asked.claims if each.share is not None]
+    told = [*borne, *tables(findings)]
+    parts += [stand_for, *(f"**{title}**\n\n{markdown_table(table)}" for title, table in told)]
     return "\n\n".join(part for part in [*parts, _made(f"slosim figure {asked.name}", asked, findings)] if part) + "\n"
+
+
+def borne_table(claim: Claim, findings: Findings) -> tuple[str, Table]:
+    """The rate that each variant bears, for a claim of such rates: the mean over the seeds, by setting."""
+    study = findings.study
+    body = [
+        [each.title, *(_level(values(claim, findings, setting, EVERY, each.title)) for setting in study.settings)]
+        for each in study.variants
+    ]
+    told = f"Requests/s up to which {claim.share:.0%} are reached: {labelled(claim.metric).removesuffix(', %')}"
+    return told.replace("%", " %"), [["", *(setting.name for setting in study.settings)], *body]
+
+
+def _level(levels: Sequence[float]) -> str:
+    mean, half = interval(levels)
+    return f"{mean:.3g}" + (f" ± {half:.2g}" if isfinite(half) else "") if isfinite(mean) else NONE
 
 
 def section(drawn: Drawn, folder: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite, isinf
 
-from experiments.figures.figure import Claim, Load
+from experiments.figures.figure import EVERY, Claim, Load
 from experiments.figures.judging import Comparison, Effect, Judgement, amounts
 from experiments.studies.study import Study
 
@@ -37,16 +37,16 @@ def _number(claim: Claim, value: float) -> str:
 
 
 def load_said(load: Load) -> str:
-    """A load: `12GB, 8/s`."""
-    return f"{load[0]}, {load[1]:g}/s"
+    """A load: `12GB, 8/s`; all of a setting's: `12GB`."""
+    return load[0] if load[1] == EVERY else f"{load[0]}, {load[1]:g}/s"
 
 
 def loads_said(loads: Sequence[Load]) -> str:
-    """Loads, by setting: `12GB at 0.6, 2 and 8/s; 176B at 8/s`."""
+    """Loads, by setting: `12GB at 0.6, 2 and 8/s; 176B at 8/s`; all of a setting's: `12GB`."""
     by: dict[str, list[str]] = {}
     for name, rate in loads:
-        by.setdefault(name, []).append(f"{rate:g}")
-    return "; ".join(f"{name} at {_listed(rates)}/s" for name, rates in by.items())
+        by.setdefault(name, []).extend([f"{rate:g}"] if rate != EVERY else [])
+    return "; ".join(f"{name} at {_listed(rates)}/s" if rates else name for name, rates in by.items())
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -71,7 +71,8 @@ def _range(claim: Claim, comparisons: Sequence[Comparison], study: Study) -> str
     ends = known[:1] + known[1:][-1:]
     told = " to ".join(effect_said(claim, each.effect) + _beside(each, study) for each in ends) or NONE
     unknown = [label(study, each.beside) for each in comparisons if each not in known and each.beside]
-    return told + (f" (none beside {_listed(unknown)}: a seed has nought)" if unknown else "")
+    why = "a seed has nought" if claim.share is None else "a seed attains it at all loads or at none"
+    return told + (f" (none beside {_listed(unknown)}: {why})" if unknown else "")
 
 
 def _beside(comparison: Comparison, study: Study) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 from experiments.cli import main
 from experiments.figures import FIGURES, figure_of
 from experiments.figures.derived import derived
-from experiments.figures.figure import REQUESTS, SEEDS, Claim, Figure, grid
+from experiments.figures.figure import EVERY, REQUESTS, SEEDS, Claim, Figure, Load, grid
 from experiments.figures.judging import judge
 from experiments.figures.report import reproduction
 from experiments.figures.running import Figuring, publish
@@ -44,19 +44,6 @@ def figuring(folder: Path, out: StringIO | None = None) -> Figuring:
     return Figuring(Studying(folder, Console(file=out or StringIO(), width=300), "serial"))
 
 
-@pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is run in this process."""
-    titles: list[str] = []
-
-    def noted(task: Task) -> Answer:
-        titles.append(f"{task.scenario.policies[0].title} {task.scenario.trace.rate} {task.scenario.trace.seed}")
-        return run_point(task)
-
-    monkeypatch.setattr(running, "run_point", noted)
-    return titles
-
-
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_whole(name: str) -> None:
     """Its scenarios exist, claims are about what is run, at loads that are run, also quickly."""
@@ -67,8 +54,10 @@ def test_every_figure_is_whole(name: str) -> None:
         places = {Place.of(point) for point in each.study.points()}
         for claim in each.claims:
             assert claim.at, "a claim has a load"
-            run = [load for load in claim.at if Place(*load, claim.ours) in places]
-            assert run == list(claim.at) or (each != asked and run), "all of its loads; quickly, some"
+            assert all((rate == EVERY) == (claim.share is not None) for _, rate in claim.at)
+            at = [(name, rate) for load in claim.at for name, rate in loads_of(each, load)]
+            run = [load for load in at if Place(*load, claim.ours) in places]
+            assert run == at or (each != asked and run), "all of its loads; quickly, some"
             assert {Place(*load, title) for load in run for title in claim.beside} <= places
             assert bool(claim.beside) == (claim.unit != "level")
             assert claim.paper[0] <= claim.paper[1]
@@ -77,12 +66,18 @@ def test_every_figure_is_whole(name: str) -> None:
     assert len(set(points)) == len(points)
 
 
+def loads_of(asked: Figure, load: Load) -> list[Load]:
+    """The loads that one stands for."""
+    rates = {setting.name: setting.rates for setting in asked.study.settings}
+    return [(load[0], rate) for rate in rates[load[0]]] if load[1] == EVERY else [load]
+
+
 def test_the_papers_words_are_told_once() -> None:
     said = [(name, each.says) for name in FIGURES for each in figure_of(name).claims]
     assert len(set(said)) == len(said)
 
 
-def test_files_and_verdicts(tmp_path: Path, ran: list[str]) -> None:
+def test_files_and_verdicts(tmp_path: Path, ran: list[Task]) -> None:
     told = StringIO()
     (drawn,) = figuring(tmp_path, told).run([LITTLE], "slosim figure little")
     assert len(ran) == 8, "what both settings have in common is run once"
@@ -102,7 +97,7 @@ def test_files_and_verdicts(tmp_path: Path, ran: list[str]) -> None:
     assert "**other: JCT mean, s; differences in %**" in page
 
 
-def test_finished_runs_are_not_run_again(tmp_path: Path, ran: list[str]) -> None:
+def test_finished_runs_are_not_run_again(tmp_path: Path, ran: list[Task]) -> None:
     first = figuring(tmp_path).run([LITTLE], "x")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     ran.clear()

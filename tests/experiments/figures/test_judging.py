@@ -7,8 +7,10 @@ from math import isnan
 
 import pytest
 
-from experiments.figures.figure import LESS, MORE, Claim, Unit
-from experiments.figures.judging import band, effect_of, judge
+from experiments.figures.figure import EVERY, LESS, MORE, Claim, Unit
+from experiments.figures.judging import Judgement, band, effect_of, judge
+from experiments.figures.report import borne_table
+from experiments.figures.supported import supported
 from experiments.figures.words import load_said, loads_said, ours_said, paper_said, where_said
 from experiments.studies.findings import Findings, Place
 from experiments.studies.study import Setting, Study, Variant
@@ -138,3 +140,59 @@ def test_words() -> None:
     assert paper_said(claim(LESS, "%")) == "less"
     assert load_said(("here", 0.5)) == "here, 0.5/s"
     assert loads_said([("here", 0.5), ("here", 2.0), ("there", 8.0)]) == "here at 0.5 and 2/s; there at 8/s"
+
+
+@pytest.mark.parametrize(
+    ("attained", "expected"),
+    [
+        ((0.9, 0.6, 0.2), 2.5),  # a quarter of the way from 2 to 4
+        ((0.9, 0.5, 0.2), 2.0),
+        ((0.9, 0.1, 0.1), 1.5),
+        ((0.4, 0.6, 0.2), 2.5),  # below it first: the highest counts
+        ((0.9, 0.4, 0.5), None),  # still attained at the highest
+        ((0.4, 0.3, 0.2), None),  # never
+        ((0.9, float("nan"), 0.2), None),
+    ],
+)
+def test_the_rate_that_is_borne(attained: tuple[float, ...], expected: float | None) -> None:
+    found = supported((1.0, 2.0, 4.0), attained, 0.5)
+    assert isnan(found) if expected is None else found == pytest.approx(expected)
+
+
+def borne(levels: dict[str, list[tuple[float, float]]]) -> tuple[Judgement, Findings]:
+    """A claim on the rate at which a half is attained: values of seeds at 1 and at 8 requests/s, by variant."""
+    asked = Study("s", "?", tuple(map(Variant, levels)), who_wins, (HERE,), 10, 3, metrics=("m",))
+    runs = {
+        Place("here", rate, title): [{"m": each[at]} for each in seeds]
+        for title, seeds in levels.items()
+        for at, rate in enumerate(HERE.rates)
+    }
+    said = claim((1.5, 1.5), "times")._replace(share=0.5, at=(("here", EVERY),), best=True)
+    known = Findings(asked, runs)
+    return judge(said, known), known
+
+
+def test_rates_that_are_borne_are_compared_seed_by_seed() -> None:
+    """From 1 to 8 requests/s: 0.7 that falls to 0.3, and 0.8 to 0.2, are a half at 4.5; 0.6 to 0 is so at 1 + 7 / 6."""
+    ours, base = [(0.7, 0.3), (0.8, 0.2), (0.6, 0.0)], [(0.6, 0.1), (0.6, 0.1), (0.55, 0.05)]
+    found, known = borne({"base": base, "a": ours})
+    (only,) = found.comparisons
+    ratios = (4.5 / 2.4, 4.5 / 2.4, (1 + 7 / 6) / 1.7)
+    assert only.effect.mean == pytest.approx((ratios[0] * ratios[1] * ratios[2]) ** (1 / 3))
+    assert only.load == ("here", EVERY)
+    assert ours_said(found, known.study).endswith("times beside base (here)")
+    steady, known = borne({"base": base[:1] * 3, "a": [(0.7, 0.1), (0.701, 0.1), (0.699, 0.1)]})
+    assert steady.verdict == "reproduced", "3.33 of 2.4 requests/s is 39 % more, of the paper's 50"
+    assert where_said(steady, known.study) == "here"
+    title, table = borne_table(steady.claim, known)
+    assert title == "Requests/s up to which 50 % are reached: m"
+    assert table[:2] == [["", "here"], ["base", "2.4 ± 0"]]
+    assert table[2][1].startswith("3.33 ± 0.0")
+
+
+def test_a_rate_beyond_the_loads_is_no_number() -> None:
+    found, known = borne({"base": [(0.6, 0.1)] * 3, "a": [(0.7, 0.3), (0.7, 0.3), (0.9, 0.6)]})
+    assert found.verdict == "not"
+    said = "here: \N{EN DASH} (none beside base: a seed attains it at all loads or at none)"
+    assert ours_said(found, known.study) == said
+    assert borne_table(found.claim, known)[1][2] == ["a", "\N{EN DASH}"]
