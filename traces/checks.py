@@ -8,12 +8,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from traces.errors import SlosimError
 
-__all__ = ["Locate", "checked_objectives", "checked_times", "checked_tokens", "row_number", "same_length"]
+__all__ = [
+    "LENGTH",
+    "MOST_TOKENS",
+    "Locate",
+    "checked_objectives",
+    "checked_times",
+    "checked_tokens",
+    "row_number",
+    "same_length",
+]
 
 Locate = Callable[[int], str]
 """Turns a row's index (from 0) into words: "row 3", or "requests.csv, line 5"."""
 
-_MOST_TOKENS = np.iinfo(np.int32).max
+MOST_TOKENS = np.iinfo(np.int32).max
+LENGTH = f"a whole number of tokens, at least 1 and at most {MOST_TOKENS:,}"
+"""What a length must be, in words."""
 
 
 def row_number(index: int) -> str:
@@ -22,12 +33,12 @@ def row_number(index: int) -> str:
 
 
 def checked_tokens(values: ArrayLike, field: str, locate: Locate = row_number) -> NDArray[np.int32]:
-    """Return token counts as int32; raise SlosimError at the first that is not a whole number of at least 1."""
+    """Return token counts as int32; raise SlosimError at the first that is no `LENGTH`."""
     numbers = _numbers(values, field, locate)
-    good = (numbers >= 1) & (numbers <= _MOST_TOKENS)
+    good = (numbers >= 1) & (numbers <= MOST_TOKENS)
     if numbers.dtype.kind == "f":
         good &= numbers == np.floor(numbers)
-    _demand(good, values, field, "a whole number of tokens, at least 1", locate)
+    _demand(good, values, field, LENGTH, locate)
     return numbers.astype(np.int32, copy=False)
 
 

@@ -15,6 +15,7 @@ __all__ = ["Codes", "checked_codes", "digest", "encoded", "gathered"]
 
 Codes = NDArray[np.int16]
 """One index into a tuple of labels per request."""
+_MOST_LABELS = np.iinfo(np.int16).max + 1
 _ROWS_AT_ONCE = 65_536
 
 
@@ -27,17 +28,20 @@ def gathered(rows: Iterable[TraceRow | tuple[Any, ...]]) -> dict[str, Any]:
     return {field: np.concatenate([piece[field] for piece in pieces]) for field in pieces[0]}
 
 
-def encoded(labels: ArrayLike) -> tuple[tuple[str, ...], Codes]:
+def encoded(labels: ArrayLike) -> tuple[tuple[str, ...], NDArray[np.int32]]:
     """Return the different labels in alphabetical order, and each request's place among them."""
     words = np.asarray(labels).tolist()
     rank = {label: place for place, label in enumerate(sorted(set(words)))}
-    return tuple(rank), np.fromiter(map(rank.__getitem__, words), dtype=np.int16, count=len(words))
+    return tuple(rank), np.fromiter(map(rank.__getitem__, words), dtype=np.int32, count=len(words))
 
 
 def checked_codes(codes: ArrayLike | None, labels: Sequence[str]) -> Codes | None:
-    """Return the codes as int16, or None when there are none or all labels are empty."""
+    """Return the codes as int16, or None when there are none or all labels are empty; SlosimError for wrong ones."""
     if codes is None or tuple(labels) == ("",):
         return None
+    if len(labels) > _MOST_LABELS:
+        told = f"{len(labels):,} different labels, at most {_MOST_LABELS:,} can be told apart"
+        raise SlosimError(f"application: {told}; leave out a column that is another one for every request")
     numbers = np.asarray(codes)
     if numbers.size and not (numbers.min() >= 0 and numbers.max() < len(labels)):
         told = f"{numbers.min()} to {numbers.max()}"

@@ -164,10 +164,13 @@ class Trace:
         return self._with(application_codes=np.zeros(len(self), dtype=np.int16), applications=(application,))
 
     def clipped(self, *, prompt_tokens: int | None = None, output_tokens: int | None = None) -> Trace:
-        """Return the same requests with longer prompts and outputs cut to these lengths."""
-        longest = np.iinfo(np.int32).max
-        limits = {"prompt_tokens": prompt_tokens or longest, "output_tokens": output_tokens or longest}
-        return self._with(**{field: np.minimum(getattr(self, field), limit) for field, limit in limits.items()})
+        """Return the same requests with longer prompts and outputs cut to these lengths, at least 1."""
+        limits = {"prompt_tokens": prompt_tokens, "output_tokens": output_tokens}
+        given = {field: limit for field, limit in limits.items() if limit is not None}
+        for field, limit in given.items():
+            if limit < 1:
+                raise SlosimError(f"{field}: cannot cut lengths to {limit}; give 1 or more")
+        return self._with(**{field: np.minimum(getattr(self, field), limit) for field, limit in given.items()})
 
     def application_labels(self) -> NDArray[np.object_]:
         """Return one label per request; "" where there is none."""

@@ -87,6 +87,14 @@ def test_burstgpt_models_are_applications_and_can_be_chosen(tmp_path: Path) -> N
         load(path, skip_empty=False)
 
 
+@pytest.mark.parametrize("length", ["-276", "nan", "0.5", "99999999999"])
+def test_only_empty_requests_are_left_out_wrong_ones_are_told(tmp_path: Path, length: str) -> None:
+    path = tmp_path / "burst.csv"
+    path.write_text(BURST_2.replace("276,693", f"{length},693"))
+    with pytest.raises(SlosimError, match=r"burst.csv, line 4, field Response tokens: \S+ is not a whole number"):
+        load(path)
+
+
 def test_requests_without_tokens_can_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "azure.csv"
     path.write_text(AZURE_2023 + "2023-11-16 18:16:00.0000000,10,0\n")
@@ -149,6 +157,10 @@ def test_milliseconds_or_seconds_is_asked_when_the_rows_do_not_tell(tmp_path: Pa
         (
             lines([MOONCAKE[0], {**MOONCAKE[1], "output_length": [3]}]),
             r"t.data, line 2, field output_length: \[3\] is not",
+        ),
+        (
+            lines([MOONCAKE[0], {**MOONCAKE[1], "output_length": 10**400}]),
+            r"t.data, line 2, field output_length: 10{59} is not a number",
         ),
         ('{"a": 1}\n', r"t.data: none of the known formats \(.*\): its first keys are a; name one: format=..."),
         ("{", r"its first keys are none"),

@@ -132,6 +132,7 @@ def test_order_is_demanded_or_made(tmp_path: Path) -> None:
         ("prompt_tokens,output_tokens,arrived_at\n1,2,-1\n", r"t.csv, line 2, field arrived_at: -1.0 is not seconds"),
         ("prompt_tokens,output_tokens,slo_tbt\n1,2,0\n", r"t.csv, line 2, field slo_tbt: 0.0 is not seconds above 0"),
         ('prompt_tokens,output_tokens,id\n1,2,"two\nlines"\n3,x,b\n', r"t.csv, line 4, field output_tokens: 'x'"),
+        ('prompt_tokens,output_tokens,id\n1,2,"two\n3,4,b\n', r"t.csv, line 2: not CSV \(unexpected end of data\)"),
         ("prompt_tokens,output_tokens\n", r"t.csv: the file has no request"),
         (
             "prompts,outputs\n1,2\n",
@@ -171,6 +172,10 @@ def test_a_named_format_tells_its_missing_columns(tmp_path: Path) -> None:
             r"t.parquet, row 2, field prompt_tokens: 0 is not a whole",
         ),
         ({"prompt_tokens": [1], "output_tokens": ["x"]}, r"t.parquet, row 1, field output_tokens: expected numbers"),
+        (
+            {"prompt_tokens": [1], "output_tokens": [2], "slo_tbt": ["soon"]},
+            r"t.parquet, field slo_tbt: cannot be read \(.*'soon'",
+        ),
         ({"prompt_tokens": pa.array([], pa.int32()), "output_tokens": pa.array([], pa.int32())}, "has no request"),
     ],
 )
@@ -178,6 +183,12 @@ def test_wrong_parquet_is_told_by_file_row_and_field(tmp_path: Path, columns: di
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     with pytest.raises(SlosimError, match=message):
         load(tmp_path / "t.parquet")
+
+
+def test_parquet_of_others_may_have_whole_objectives_and_numbers_as_labels(tmp_path: Path) -> None:
+    columns = {"prompt_tokens": [1, 1], "output_tokens": [2, 2], "slo_jct": [3, None], "application": [7, 8]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert [(row.slo.jct, row.application) for row in load(tmp_path / "t.parquet")] == [(3.0, "7"), (math.inf, "8")]
 
 
 def test_a_cut_parquet_file(tmp_path: Path) -> None:

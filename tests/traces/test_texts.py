@@ -318,6 +318,11 @@ def test_custom_prompts(tmp_path: Path) -> None:
     [
         ('{"prompt": "a"}', r"c.jsonl, line 1, field output_tokens: missing; or give all outputs a length"),
         ('{"prompt": "a", "output_tokens": 0}', r"c.jsonl, line 1, field output_tokens: 0 is not a whole number"),
+        ('{"prompt": "a", "output_tokens": true}', r"c.jsonl, line 1, field output_tokens: True is not a whole number"),
+        (
+            '{"prompt": "a", "output_tokens": 1}\n{"prompt": "b", "output_tokens": 5000000000}',
+            r"c.jsonl, line 2, field output_tokens: 5000000000 is not .* at most 2,147,483,647",
+        ),
         (
             '{"prompt": "a", "output_tokens": 1}\n{"prompt": 5}',
             r"c.jsonl, line 2, field prompt: expected a text, got 5",

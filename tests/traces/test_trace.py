@@ -183,6 +183,17 @@ def test_labels_and_limits() -> None:
     assert trace.application_labels().tolist() == ["all"] * 3
     assert Trace.from_columns(None, [1], [1]).application_labels().tolist() == [""]
     assert [row.prompt_tokens for row in three().clipped(output_tokens=1)] == [10, 20, 30]
+    for limit in (0, -3):
+        with pytest.raises(SlosimError, match=f"prompt_tokens: cannot cut lengths to {limit}; give 1 or more"):
+            three().clipped(prompt_tokens=limit)
+
+
+def test_there_are_as_many_labels_as_a_code_can_tell() -> None:
+    ones, labels = np.ones(2**15 + 1, int), [f"session {number:05}" for number in range(2**15 + 1)]
+    trace = Trace.from_columns(None, ones[1:], ones[1:], application=labels[1:])
+    assert trace.application_labels().tolist() == labels[1:]
+    with pytest.raises(SlosimError, match=r"application: 32,769 different labels, at most 32,768 can be told apart"):
+        Trace.from_columns(None, ones, ones, application=labels)
 
 
 def test_the_digest_tells_what_the_requests_are() -> None:

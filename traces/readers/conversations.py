@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from traces.checks import LENGTH, MOST_TOKENS
 from traces.distributions import Distribution
 from traces.errors import SlosimError
 from traces.readers.files import is_parquet
@@ -145,6 +146,6 @@ def _custom_prompts(path: Path, outputs: list[int] | None) -> Iterator[str]:
 def _output_tokens(value: Any, where: str) -> int:
     if value is None:
         raise SlosimError(f"{where}, field output_tokens: missing; or give all outputs a length, such as outputs=200")
-    if not isinstance(value, int) or value < 1:
-        raise SlosimError(f"{where}, field output_tokens: {value!r} is not a whole number of tokens, at least 1")
+    if type(value) is not int or not 1 <= value <= MOST_TOKENS:
+        raise SlosimError(f"{where}, field output_tokens: {value!r} is not {LENGTH}")
     return value

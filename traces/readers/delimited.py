@@ -27,7 +27,7 @@ def read_csv(path: Path, required: Mapping[str, Parser], optional: Mapping[str, 
     Raises SlosimError naming the missing columns, or the line, field and value that cannot be read.
     """
     with opened_text(path) as text:
-        rows = csv.reader(text)
+        rows = csv.reader(text, strict=True)  # else a quote that nobody closes would swallow the rows behind it
         names = _names(path, rows)
         missing = [name for name in required if name not in names]
         if missing:
@@ -57,7 +57,10 @@ def _pieces(path: Path, rows: Any, width: int, positions: Mapping[str, int]) -> 
 
 
 def _whole_rows(path: Path, rows: Any) -> Iterator[list[str]]:
+    begins = rows.line_num + 1
     try:
-        yield from rows
+        for row in rows:
+            begins = rows.line_num + 1
+            yield row
     except csv.Error as error:
-        raise SlosimError(f"{path}, line {rows.line_num}: not CSV ({error})") from error
+        raise SlosimError(f"{path}, line {begins}: not CSV ({error})") from error

@@ -85,18 +85,21 @@ _OPTIONAL: dict[str, Parser] = {
 
 def _plain(path: Path, field: str, column: Any) -> NDArray[Any]:
     """Return an Arrow column as numpy; a missing objective means none, a missing length or time is an error."""
-    if field in OBJECTIVES.values():
-        column = column.fill_null(np.inf)
-    elif column.null_count:
+    if column.null_count and field not in OBJECTIVES.values():
         missing = column.is_null().to_numpy().argmax() + 1
         raise SlosimError(f"{path}, row {missing}, field {field}: a value is missing")
-    return _words(column) if field == "application" else np.asarray(column.to_numpy())
+    try:
+        if field in OBJECTIVES.values():
+            column = column.cast("float64").fill_null(np.inf)
+        return _words(column) if field == "application" else np.asarray(column.to_numpy())
+    except arrow().ArrowException as error:
+        raise SlosimError(f"{path}, field {field}: cannot be read ({str(error).splitlines()[0]})") from error
 
 
 def _words(column: Any) -> NDArray[np.object_]:
     """Return an Arrow column of words as numpy, equal words as one object."""
     encoded = column.dictionary_encode().combine_chunks()
-    words = np.array(encoded.dictionary.to_pylist(), dtype=object)
+    words = np.array([str(label) for label in encoded.dictionary.to_pylist()], dtype=object)
     return np.asarray(words[encoded.indices.to_numpy()])
 
 

@@ -69,8 +69,10 @@ class Table:
         return Table(self.path, {field: column[keep] for field, column in self.columns.items()}, lines)
 
     def answered(self, *lengths: str, skip_empty: bool = True) -> Table:
-        """Return the rows whose lengths are all above 0 (a failed request has none), or all rows."""
-        return self.where(np.logical_and.reduce([self.columns[field] > 0 for field in lengths])) if skip_empty else self
+        """Return the rows without a length of 0 (a failed request has one), or all; wrong lengths stay, to be told."""
+        if not skip_empty:
+            return self
+        return self.where(np.logical_and.reduce([self.columns[field] != 0 for field in lengths]))
 
 
 def parsed(path: Path, parsers: Mapping[str, Parser], pieces: Iterable[Cells]) -> Table:
@@ -88,7 +90,7 @@ def number(cells: Sequence[Any]) -> NDArray[np.float64]:
     """Read numbers, or words for numbers."""
     try:
         return np.array(cells, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         wrong = next((index for index, cell in enumerate(cells) if not _is_number(cell)), 0)
         raise BadCell(wrong, "a number") from None
 
@@ -104,12 +106,12 @@ def _parsed_piece(path: Path, field: str, parse: Parser, piece: Cells) -> NDArra
         return parse(cells)
     except BadCell as bad:
         where = f"{path}, line {piece.lines[bad.index]}, field {field}"
-        raise SlosimError(f"{where}: {cells[bad.index]!r} is not {bad.expected}") from None
+        raise SlosimError(f"{where}: {repr(cells[bad.index])[:60]} is not {bad.expected}") from None
 
 
 def _is_number(cell: Any) -> bool:
     try:
         float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
