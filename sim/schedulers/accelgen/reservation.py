@@ -44,13 +44,11 @@ class Reservation:
         return -steps, known
 
     def _settle(self) -> None:
-        """Sorts, and notes for every end what is held then with one more token for each step of a newcomer's."""
+        """Sorts, and notes for every end what is held then, with the steps that a newcomer decodes by then, too."""
         self.settled = True
         self.stays.sort()
-        self.held = [0.0, *accumulate(known for _, known in self.stays)]
-        loads = [self.held[n] - (n + 1) * stay for n, (stay, _) in enumerate(self.stays, 1)]
-        self.peaks = list(accumulate(reversed(loads), max))[::-1]
-        """The greatest load at the end of each member or of one who ends before."""
+        self.held = [0.0, *accumulate([known for _, known in self.stays])]
+        self.loads = [self.held[n] - (n + 1) * stay for n, (stay, _) in enumerate(self.stays, 1)]
 
     def add(self, request: Request) -> None:
         """Takes a request in."""
@@ -67,5 +65,5 @@ class Reservation:
         longer = bisect_right(self.stays, (stay, float("inf")))
         at_its_end = self.held[longer] + known - (longer + 1) * stay
         others = bisect_right(self.stays, (stay, -1.0))
-        before = self.peaks[others] + known if others < len(self.peaks) else 0.0
+        before = max(self.loads[others:], default=0.0) + known
         return max(at_its_end, before) <= self.size

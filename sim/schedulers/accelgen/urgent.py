@@ -94,9 +94,9 @@ class Urgent(Decision):
         waiting = self.server.waiting
         if self.limit > -inf and isinstance(waiting, PriorityQueue):
             for request in waiting.fresh.front(self.policy.candidates).requests:
-                if self.slack.remaining(request) > self.limit:
-                    return
                 if self.on_time(request):
+                    if self.slack.remaining(request) > self.limit:
+                        return
                     yield request
 
     def _place_newcomer(self, request: Request) -> None:
