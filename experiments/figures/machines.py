@@ -49,7 +49,7 @@ FIGURE = Figure(
         ),
     ),
     "AccelGen has OPT-13B, OPT-175B, Llama-13B and Llama-3-70B. The iteration times of the two Llama are priors, "
-    "measured A100 profiles scaled to their sizes, and those of the H200 are expectations: verdicts there are of the model, not "
-    "of a measurement.",
+    "measured A100 profiles scaled to their sizes, and those of the H200 are expectations: verdicts there are of the "
+    "model, not of a measurement.",
     over="setting",
 )
