@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,11 +34,16 @@ def _given(tensor: Tensor) -> Callable[[], Tensor]:
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
-    try:
-        found: dict[str, Tensor] = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except RuntimeError:  # the format of before 2020 cannot be mapped into memory
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    return found
+    problem: Exception | None = None
+    for mapped in (True, False):  # the format of before 2020 cannot be mapped into memory
+        try:
+            found: dict[str, Tensor] = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            problem = error
+        else:
+            return found
+    why = (str(problem).splitlines() or ["it ends early"])[0]
+    raise SlosimError(f"{path}: is not a checkpoint's file ({why}); copy the checkpoint anew") from problem
 
 
 def _safetensors(path: Path) -> dict[str, Callable[[], Tensor]]:
@@ -44,20 +51,25 @@ def _safetensors(path: Path) -> dict[str, Callable[[], Tensor]]:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-    except (OSError, ValueError) as error:
+            if length > path.stat().st_size:
+                raise ValueError("its header is longer than it is")
+            header: dict[str, Any] = json.loads(file.read(length))
+        places = {name: told["data_offsets"] for name, told in header.items() if name != "__metadata__"}
+        if max((last for _, last in places.values()), default=0) > path.stat().st_size - 8 - length:
+            raise ValueError("it is cut off")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SlosimError(f"{path}: is not a safetensors file ({error}); copy the checkpoint anew") from error
 
-    def reader(told: dict[str, list[int] | str]) -> Callable[[], Tensor]:
-        first, last = (int(place) for place in told["data_offsets"])
-        kind = TYPES[str(told["dtype"])]
-
+    def reader(name: str, first: int, last: int) -> Callable[[], Tensor]:
         def read() -> Tensor:
+            kind = header[name]["dtype"]
+            if kind not in TYPES:
+                raise SlosimError(f"{path}: tensor {name} is of type {kind}; convert it to one of {', '.join(TYPES)}")
             with path.open("rb") as file:
                 file.seek(8 + length + first)
                 numbers = bytearray(file.read(last - first))
-            return torch.frombuffer(numbers, dtype=kind).reshape([int(size) for size in told["shape"]])
+            return torch.frombuffer(numbers, dtype=TYPES[kind]).reshape(header[name]["shape"])
 
         return read
 
-    return {name: reader(told) for name, told in header.items() if name != "__metadata__"}
+    return {name: reader(name, *place) for name, place in places.items()}

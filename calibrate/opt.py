@@ -117,7 +117,8 @@ def config_of(folder: Path, shards: int = 1, shard: int = 0) -> Config:
     """The shapes that a checkpoint folder's config.json states; raises SlosimError if it is not an OPT's."""
     path = folder / "config.json"
     try:
-        told: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        given = json.loads(path.read_text("utf-8"))
+        told: dict[str, Any] = given if isinstance(given, dict) else {}
         if told.get("model_type") != "opt" or told.get("activation_function", "relu") != "relu":
             raise SlosimError(f"{path}: is not an OPT model; give the folder of an OPT checkpoint")
         if told.get("do_layer_norm_before", True) and told.get("_remove_final_layer_norm", False):

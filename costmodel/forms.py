@@ -95,16 +95,18 @@ def _prompt(section: Fields) -> PromptLine | PromptTable:
 
 
 def _table(section: Fields) -> PromptTable:
-    tokens, measured = _ascending(section, "tokens"), _ascending(section, "measured")
+    tokens, measured = _ascending(section, "tokens", (int,)), _ascending(section, "measured", (int, float))
     if len(tokens) != len(measured):
         raise section.error("measured", f"has {len(measured)} numbers for {len(tokens)} of 'tokens'")
     return PromptTable(tuple(map(int, tokens)), tuple(measured))
 
 
-def _ascending(section: Fields, name: str) -> list[float]:
+def _ascending(section: Fields, name: str, kinds: tuple[type, ...]) -> list[float]:
     values = section.values.get(name)
-    if not isinstance(values, list) or len(values) < 2 or not all(type(value) in (int, float) for value in values):
-        raise section.error(name, "must be a list of two or more numbers")
+    if not isinstance(values, list) or len(values) < 2 or not all(type(value) in kinds for value in values):
+        raise section.error(name, f"must be a list of two or more {'numbers' if float in kinds else 'whole numbers'}")
+    if not all(map(math.isfinite, values)):
+        raise section.error(name, f"must be finite numbers, not {values}")
     if values[0] <= 0 or any(low >= high for low, high in pairwise(values)):
         raise section.error(name, "must be positive and ascend")
     return values

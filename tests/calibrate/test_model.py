@@ -282,9 +282,23 @@ def test_impossible_models_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(told | {"ffn_dim": 41}))
     with pytest.raises(SlosimError, match=r"tensor layers.0.fc1.weight is \(40, 24\), not \(41, 24\)"):
         Decoder.loaded(tmp_path)
+    for wrong in (b"version https://git-lfs.github.com/spec/v1\noid sha256:", b""):
+        (tmp_path / "pytorch_model.bin").write_bytes(wrong)
+        with pytest.raises(SlosimError, match=r"pytorch_model.bin: is not a checkpoint's file \(.+\); copy"):
+            Decoder.loaded(tmp_path)
     (tmp_path / "pytorch_model.bin").unlink()
     with pytest.raises(SlosimError, match=r"has no \*.safetensors and no"):
         Decoder.loaded(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"\x05\0\0\0\0\0\0\0wrong")
-    with pytest.raises(SlosimError, match=r"model.safetensors: is not a safetensors file"):
-        Decoder.loaded(tmp_path)
+    header = b'{"model.decoder.embed_tokens.weight": {"dtype": "F8_E4M3", "shape": [9], "data_offsets": [0, 9]}}'
+    for contents, message in (
+        (b"\x05\0\0\0\0\0\0\0wrong", "is not a safetensors file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is not a safetensors file .its header is longer than it is"),
+        (len(header).to_bytes(8, "little") + header + b"123", "is not a safetensors file .it is cut off"),
+        (len(header).to_bytes(8, "little") + header + b"123456789", "embed_tokens.weight is of type F8_E4M3; convert"),
+    ):
+        (tmp_path / "model.safetensors").write_bytes(contents)
+        with pytest.raises(SlosimError, match=f"model.safetensors: .*{message}"):
+            Decoder.loaded(tmp_path)
+    (tmp_path / "config.json").write_text("[1]")
+    with pytest.raises(SlosimError, match=r"config.json: is not an OPT model"):
+        config_of(tmp_path)
