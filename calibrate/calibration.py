@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from calibrate.backend import attention_for, runner_for
 from calibrate.copies import measure_copies
+from calibrate.device import TYPES, checked, described, free_memory, gpu_number, known_gpu, memory_told
 from calibrate.grid import Case, Limits, grid
 from calibrate.journal import Journal
 from calibrate.measure import PASSES, Meter, Progress, Repeats, measure
@@ -18,7 +21,7 @@ from calibrate.memory import fitted
 from calibrate.model import Decoder
 from calibrate.opt import Config, config, config_of
 from calibrate.profiling import Calibration, calibrated, profile_name
-from calibrate.timing import TYPES, Clocks, checked, described, free_memory, known_gpu, stopwatch
+from calibrate.timing import Clocks, stopwatch
 from traces.errors import SlosimError
 
 BLOCK_SIZE = 16
@@ -26,6 +29,8 @@ CPU_CACHE = 16_384
 """Tokens of a CPU's cache unless it is said: others use its memory, too."""
 COPYING = 0.25
 """Share of the minutes after which copies make way for the grid."""
+MEASURING = 0.9
+"""Share of the minutes after which nothing more is measured: the rest is for the fit and the report (inferred)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +64,39 @@ def calibrate(settings: Settings, told: Told = lambda *_: None) -> Calibration:
     """Measures what is still missing in the output folder, fits, and writes; see `Settings`.
 
     Finished measurements are kept as they come: after an interrupt, or when the minutes are over, the same settings go
-    on where it stopped. Raises SlosimError for a device, model or grid that cannot be, before anything is measured.
+    on where it stopped. Raises SlosimError for a device, model or grid that cannot be, before anything is measured, for
+    a GPU whose memory does not do, and where what is measured is too little for a fit.
     """
-    begin = time.monotonic()
+    begin, seconds = time.monotonic(), 60 * settings.minutes
+
+    def step(what: str, done: int, total: int) -> None:
+        told(what, Progress(done, total, float("nan")))
+
+    step("model and cache", 0, 1)
     meter, limits, about = prepared(settings)
+    step("model and cache", 1, 1)
     journal = Journal(settings.output / "points.jsonl", about).open()
     cases = grid(limits, BLOCK_SIZE, settings.seed)
-    measure_copies(
-        meter,
-        limits,
-        journal,
-        until=begin + 60 * settings.minutes * COPYING,
-        told=lambda done, total: told("copies", Progress(done, total, float("nan"))),
-    )
-    measure(
-        meter,
-        cases,
-        journal,
-        until=begin + 60 * settings.minutes,
-        told=lambda progress: told("batches", progress),
-        seed=settings.seed,
-    )
-    return concluded(settings, journal, meter.decoder.config, cases)
+    with memory_told(settings.device, limits.cache):
+        measure_copies(
+            meter,
+            limits,
+            journal,
+            until=begin + seconds * COPYING,
+            told=lambda done, total: step("copies", done, total),
+        )
+        measure(
+            meter,
+            cases,
+            journal,
+            until=begin + seconds * MEASURING,
+            told=lambda progress: told("batches", progress),
+            seed=settings.seed,
+        )
+    step("fit and report", 0, 1)
+    made = concluded(settings, journal, meter.decoder.config, cases)
+    step("fit and report", 1, 1)
+    return made
 
 
 def concluded(settings: Settings, journal: Journal, shape: Config, cases: list[Case]) -> Calibration:
@@ -113,19 +129,22 @@ def prepared(settings: Settings) -> tuple[Meter, Limits, dict[str, Any]]:
     wanted = replace(settings.limits, cache=settings.limits.cache or most)
     limits = fitted(shape, wanted, TYPES[dtype].itemsize, memory)
     watch = stopwatch(device)
-    positions = limits.context
-    attention = attention_for(shape, device, TYPES[dtype], BLOCK_SIZE)
-    if folder:
-        shards = {"shards": shape.shards, "shard": shape.shard}
-        decoder = Decoder.loaded(folder, device, TYPES[dtype], positions=positions, attention=attention, **shards)
-    else:
-        decoder = Decoder.random(shape, device, TYPES[dtype], positions=positions, attention=attention)
-    cache = decoder.cache(limits.cache // BLOCK_SIZE + 1, BLOCK_SIZE)  # one more for the padding of recorded decodes
-    cache.numbers.normal_()
-    meter = Meter(
-        decoder, cache, runner_for(decoder, cache), watch, Clocks(device.startswith("cuda")), settings.repeats
-    )
+    with memory_told(device, limits.cache):
+        decoder = _decoder(shape, folder, device, TYPES[dtype], limits.context)
+        blocks = limits.cache // BLOCK_SIZE + 1  # one more for the padding of recorded decodes
+        cache = decoder.cache(blocks, BLOCK_SIZE)
+        cache.numbers.normal_()
+        runner = runner_for(decoder, cache)
+    meter = Meter(decoder, cache, runner, watch, Clocks(gpu_number(device)), settings.repeats)
     return meter, limits, _about(settings, decoder, dtype, folder)
+
+
+def _decoder(shape: Config, folder: Path | None, device: str, dtype: torch.dtype, positions: int) -> Decoder:
+    attention = attention_for(shape, device, dtype, BLOCK_SIZE)
+    if folder is None:
+        return Decoder.random(shape, device, dtype, positions=positions, attention=attention)
+    shards = {"shards": shape.shards, "shard": shape.shard}
+    return Decoder.loaded(folder, device, dtype, positions=positions, attention=attention, **shards)
 
 
 def _shape(settings: Settings) -> tuple[Config, Path | None]:

@@ -39,7 +39,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, ... or cpu (cuda)")
     parser.add_argument("--dtype", default="", help="bfloat16, float16, float32 (bfloat16 on cuda, float32 on cpu)")
     parser.add_argument("--shards", type=int, default=1, metavar="N", help="measure one of N tensor-parallel shards")
-    parser.add_argument("--minutes", type=float, default=8.0, help="stop measuring after so long, then fit (8)")
+    parser.add_argument("--minutes", type=float, default=8.0, help="be done after about so long (8)")
     parser.add_argument("--forward", type=int, default=4096, metavar="TOKENS", help="largest forward size (4096)")
     parser.add_argument("--context", type=int, default=6144, metavar="TOKENS", help="longest sequence (6144)")
     parser.add_argument("--sequences", type=int, default=256, metavar="N", help="most sequences at once (256)")
@@ -84,6 +84,8 @@ def settings(options: Namespace) -> Settings:
         value = getattr(options, name)
         if not (math.isfinite(value) and value > 0):
             raise SlosimError(f"--{name.replace('_', '-')} must be a positive number, not {value}")
+    if options.draws < 2:
+        raise SlosimError(f"--draws must be 2 or more, not {options.draws}: intervals come from their spread")
     base = Settings()
     limits = replace(
         base.limits,
@@ -112,18 +114,21 @@ def settings(options: Namespace) -> Settings:
 
 
 def shown(terminal: bool) -> Callable[[str, Progress], None]:
-    """Shows progress on standard error: on a terminal in one line that changes, else a line for each twentieth."""
-    last = [""]
+    """Shows progress on standard error: on a terminal a line per task that changes, else one for each twentieth."""
+    last, unfinished = "", False
 
     def show(what: str, progress: Progress) -> None:
+        nonlocal last, unfinished
         share = progress.done / max(progress.total, 1)
         left = "" if math.isnan(progress.seconds_left) else f", {_time(progress.seconds_left)} left"
+        line = f"{what}: {progress.done} of {progress.total}{left}"
         if terminal:
-            end = "\n" if progress.done == progress.total else ""
-            print(f"\r{what}: {progress.done} of {progress.total}{left}   ", end=end, file=sys.stderr, flush=True)
-        elif (mark := f"{what} {int(20 * share)}") != last[0]:
-            last[0] = mark
-            print(f"{what}: {progress.done} of {progress.total}{left}", file=sys.stderr, flush=True)
+            begin = "\n" if unfinished and what != last else "\r"
+            last, unfinished = what, progress.done < progress.total
+            print(f"{begin}{line}   ", end="" if unfinished else "\n", file=sys.stderr, flush=True)
+        elif (mark := f"{what} {int(20 * share)}") != last:
+            last = mark
+            print(line, file=sys.stderr, flush=True)
 
     return show
 

@@ -67,8 +67,11 @@ def measure_copies(
     wanted = [(length, number) for number in range(PASSES) for length in lengths]
     for index, (length, number) in enumerate(wanted):
         told(index, len(wanted))
-        if (length, number) not in held and time.monotonic() < until:
+        if time.monotonic() >= until:
+            return
+        if (length, number) not in held:
             journal.add(_row(meter, length, limits.forward) | {"copy_pass": number})
+    told(len(wanted), len(wanted))
 
 
 def _row(meter: Meter, length: int, forward: int) -> dict[str, Any]:

@@ -124,6 +124,8 @@ def recorded(decoder: Decoder, cache: KvCache) -> Recorded | None:
         scores, chosen = decoder.scores(planned).float(), runner(planned)
         best = scores.max(-1).values
         same = bool((best - scores.gather(-1, chosen[:, None])[:, 0] <= CLOSE * best.abs()).all())
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:
         return None  # something in the forward cannot be captured
     finally:

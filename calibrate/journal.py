@@ -47,6 +47,8 @@ class Journal:
         try:
             first, *rest = (json.loads(line) for line in lines)
             about = first["about"]
+            if not all(isinstance(row, dict) for row in rest):
+                raise TypeError("a row is an object")
         except (ValueError, KeyError, TypeError) as error:
             raise SlosimError(f"{self.path}: is not a journal of measurements; choose another folder") from error
         for name, value in self.about.items():

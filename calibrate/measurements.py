@@ -83,7 +83,7 @@ class Measurements:
 
         rows = [dict(row) for batch in self.batches for row in batch]
         if not rows:
-            raise SlosimError("nothing is measured yet: run the same command again")
+            raise SlosimError("no batch is measured yet: go on in the same folder, with more --minutes")
         schema = pa.Table.from_pylist(rows[:1]).schema
         chunks, decodes = pa.list_(pa.list_(pa.int64())), pa.list_(pa.int64())
         for name, kind in (("chunks", chunks), ("decodes", decodes), ("sm_mhz", pa.float64())):

@@ -46,9 +46,9 @@ class OptDevice:
         import torch
 
         from calibrate.backend import attention_for, runner_for
+        from calibrate.device import checked
         from calibrate.model import Decoder
         from calibrate.opt import config
-        from calibrate.timing import checked
 
         if threads:
             torch.set_num_threads(threads)

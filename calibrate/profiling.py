@@ -19,6 +19,7 @@ from costmodel.model import Equation4
 from costmodel.pivot import SATURATED
 from costmodel.points import Array, Points
 from costmodel.profile import Profile
+from traces.errors import SlosimError
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def calibrated(
     Parameters are fitted to device times; host time is the median of what iterations take beyond them, because a fit
     cannot tell it from the weights' time. Held out are the batches drawn for it, which are never fitted.
     """
+    if not measurements.of("prompts"):
+        raise SlosimError("no prompt is measured alone yet, which Equation (4) needs: measure longer (--minutes)")
     fitted, held_out = measurements.fitted, measurements.held_out
     report = fit_points(fitted, test=held_out if len(held_out) else None, resamples=resamples, seed=seed)
     moved = copies(measurements.rows)

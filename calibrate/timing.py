@@ -1,26 +1,19 @@
-"""The device that is measured: what it is, how much memory is free, how its time is taken."""
+"""How a device's time is taken, and how fast its clock runs meanwhile."""
 
 from __future__ import annotations
 
-import os
-import platform
 import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from calibrate.device import driver_query
 from calibrate.plan import Plan
-from costmodel.facts import GPUS
-from traces.errors import SlosimError
-
-TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-"""Numbers that weights and cache can be held in, by name."""
 
 
 class Lap(NamedTuple):
@@ -92,23 +85,32 @@ class CudaWatch:
 class Clocks:
     """The GPU's clock as its driver tells it while batches run, asked every two seconds at most: it takes a while."""
 
-    cuda: bool
+    gpu: int | None
+    """Which one, as torch counts; None where there is none to ask."""
     every: float = 2.0
+    patience: float = 20.0
+    """Seconds after which a driver that does not answer is not asked again."""
     _asked: float = field(default=float("-inf"), init=False)
     _asking: subprocess.Popen[str] | None = field(default=None, init=False)
     _last: float | None = field(default=None, init=False)
 
     def ask(self) -> None:
         """Begins to ask, without waiting."""
-        if self.cuda and time.monotonic() - self._asked > self.every:
+        if self.gpu is not None and time.monotonic() - self._asked > self.every:
             self._asked = time.monotonic()
             with suppress(OSError):
-                self._asking = subprocess.Popen(_query("clocks.sm"), stdout=subprocess.PIPE, text=True)
+                self._asking = subprocess.Popen(driver_query("clocks.sm", self.gpu), stdout=subprocess.PIPE, text=True)
 
     def now(self) -> float | None:
         """MHz of the streaming multiprocessors when last asked; None where nobody can tell."""
         if self._asking is not None:
-            said = self._asking.communicate()[0].strip()
+            try:
+                said = self._asking.communicate(timeout=self.patience)[0].strip()
+            except subprocess.TimeoutExpired:
+                self._asking.kill()
+                self.gpu, said = None, ""
+                with suppress(subprocess.TimeoutExpired):
+                    self._asking.communicate(timeout=1)
             self._last = float(said) if said.isdigit() else None
             self._asking = None
         return self._last
@@ -120,61 +122,3 @@ def stopwatch(device: str) -> Stopwatch:
         return CudaWatch()
     torch.set_num_threads(1)
     return CpuWatch()
-
-
-def checked(device: str) -> str:
-    """The device, if torch can use it; raises SlosimError else."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise SlosimError(f"there is no CUDA device that torch {torch.__version__} can use; try --device cpu")
-    if not device.startswith(("cuda", "cpu")):
-        raise SlosimError(f"device {device!r} cannot be timed: choose cuda, cuda:1, ..., or cpu")
-    return device
-
-
-def free_memory(device: str) -> int:
-    """Bytes that nobody uses."""
-    if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def described(device: str) -> dict[str, Any]:
-    """What a profile tells of the device: its name, and driver and CUDA where it has them."""
-    told: dict[str, Any] = {"torch": str(torch.__version__)}
-    if device.startswith("cuda"):
-        name = torch.cuda.get_device_name(device)
-        return {"device": name, **told, "cuda": torch.version.cuda, "driver": _driver("driver_version")}
-    return {"device": f"{_processor()} (one thread)", **told}
-
-
-def known_gpu(name: str) -> str | None:
-    """The name in `costmodel.GPUS` of the GPU that calls itself so; None if it is none of them."""
-    words = name.lower().replace("-", " ").split()
-    for known in GPUS:
-        model, _, memory = known.partition("-")
-        if model in words and (not memory or memory in words):
-            return known
-    return None
-
-
-def _driver(field_name: str) -> str:
-    try:
-        said = subprocess.run(_query(field_name), capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return said.strip().split("\n")[0] or "unknown"
-
-
-def _query(field_name: str) -> list[str]:
-    """The driver's tool, about the GPU that torch counts first unless CUDA_VISIBLE_DEVICES names another (inferred)."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    return ["nvidia-smi", f"--id={visible or 0}", f"--query-gpu={field_name}", "--format=csv,noheader,nounits"]
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

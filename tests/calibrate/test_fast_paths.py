@@ -153,13 +153,22 @@ def test_an_attention_that_is_wrong_is_not_chosen() -> None:
             return result
 
     class Broken(PlainAttention):
+        name = "a kernel"
+
         def __call__(self, layer: int, queries: Any, planned: Plan) -> Any:
-            raise RuntimeError("no kernel")
+            raise subprocess.CalledProcessError(1, "gcc")  # as Triton has it where Python.h is missing
+
+    class Huge(PlainAttention):
+        def __call__(self, layer: int, queries: Any, planned: Plan) -> Any:
+            raise torch.OutOfMemoryError("too large")
 
     assert agrees(PlainAttention(), SHAPE, "cpu", torch.float32, 16)
     assert agrees(TensorAttention(), replace(SHAPE, shards=2), "cpu", torch.float32, 16)
     assert not agrees(Off(), SHAPE, "cpu", torch.float32, 16)
-    assert not agrees(Broken(), SHAPE, "cpu", torch.float32, 16)
+    with pytest.warns(RuntimeWarning, match=r"a kernel cannot be used on cpu \(CalledProcessError: Command 'gcc'"):
+        assert not agrees(Broken(), SHAPE, "cpu", torch.float32, 16)
+    with pytest.raises(torch.OutOfMemoryError):
+        agrees(Huge(), SHAPE, "cpu", torch.float32, 16)
     assert isinstance(attention_for(SHAPE, "cpu", torch.float32, 16), PlainAttention)
 
 

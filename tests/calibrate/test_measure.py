@@ -20,13 +20,14 @@ from calibrate.__main__ import main  # noqa: E402
 from calibrate.calibration import Settings, calibrate, prepared  # noqa: E402
 from calibrate.command import shown  # noqa: E402
 from calibrate.copies import copies, measure_copies  # noqa: E402
+from calibrate.device import checked, described, known_gpu  # noqa: E402
 from calibrate.grid import Case, Limits, grid  # noqa: E402
 from calibrate.journal import Journal  # noqa: E402
 from calibrate.measure import Eager, Meter, Progress, Repeats, measure, orders  # noqa: E402
 from calibrate.measurements import Measurements  # noqa: E402
 from calibrate.model import Decoder  # noqa: E402
 from calibrate.opt import Config  # noqa: E402
-from calibrate.timing import Clocks, Lap, described, known_gpu  # noqa: E402
+from calibrate.timing import Clocks, Lap  # noqa: E402
 from costmodel import BatchShape, Calibrated, profile  # noqa: E402
 from costmodel.fitting import Errors  # noqa: E402
 from experiments.cli import main as slosim  # noqa: E402
@@ -68,7 +69,7 @@ class KnownWatch:
 
 def meter(watch: Any, repeats: Repeats = Repeats(0, 1, 0.0, 1)) -> Meter:  # noqa: B008  (a tuple)
     decoder = Decoder.random(WAFER)
-    return Meter(decoder, decoder.cache(256, 16), Eager(decoder), watch, Clocks(False), repeats)
+    return Meter(decoder, decoder.cache(256, 16), Eager(decoder), watch, Clocks(None), repeats)
 
 
 def journal(folder: Path) -> Journal:
@@ -163,9 +164,11 @@ def test_a_meter_leaves_the_cache_as_it_was() -> None:
 
 def test_copies_and_recomputing_are_measured_once_each_and_give_the_cache_back(tmp_path: Path) -> None:
     limits, one = replace(SMALL, forward=50), meter(KnownWatch(), Repeats(1, 2, 0.0, 2))
-    measure_copies(one, limits, journal(tmp_path))
+    told: list[tuple[int, int]] = []
+    measure_copies(one, limits, journal(tmp_path), told=lambda *progress: told.append(progress))
     kept = journal(tmp_path)
     assert sorted(row["copied_tokens"] for row in kept.rows) == [16, 16, 64, 64, 128, 128]
+    assert told == [(done, 6) for done in range(7)]
     assert one.cache.free_blocks == 256
     measure_copies(one, replace(limits, context=20), journal(tmp_path / "late"), until=time.monotonic() - 1)
     assert journal(tmp_path / "late").rows == []
@@ -183,6 +186,7 @@ def test_copies_and_recomputing_are_measured_once_each_and_give_the_cache_back(t
         ('{"about": {"model": "other"}}\n', "holds measurements with model 'other', not 'wafer': choose another"),
         ("nonsense\n", "is not a journal of measurements"),
         ('{"rows": 1}\n', "is not a journal of measurements"),
+        ('{"about": {"model": "wafer"}}\n7\n', "is not a journal of measurements"),
     ],
 )
 def test_another_journal_is_not_gone_on_with(text: str, message: str, tmp_path: Path) -> None:
@@ -212,16 +216,48 @@ def test_the_clock_is_asked_of_the_driver_now_and_then(tmp_path: Path, monkeypat
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    clocks, seen = Clocks(True), []
+    clocks, seen = Clocks(1), []
     for _ in range(3):
         clocks.ask()
         seen.append(clocks.now())
     assert seen == [1980.0] * 3
-    assert (tmp_path / "asked").read_text() == "--id=3 --query-gpu=clocks.sm --format=csv,noheader,nounits\n"
+    assert (tmp_path / "asked").read_text() == "--id=5 --query-gpu=clocks.sm --format=csv,noheader,nounits\n"
     tool.write_text("#!/bin/sh\necho '[N/A]'\n")
-    for unknown in (Clocks(True), Clocks(False)):
+    for unknown in (Clocks(1), Clocks(None)):
         unknown.ask()
         assert unknown.now() is None
+    tool.write_text(f"#!/bin/sh\necho >> {tmp_path}/stuck\nexec sleep 60\n")
+    stuck = Clocks(0, every=-1.0, patience=0.5)
+    for _ in range(2):
+        stuck.ask()
+        assert stuck.now() is None
+    assert (tmp_path / "stuck").read_text() == "\n", "a driver that does not answer is not asked again"
+
+
+def test_a_gpu_that_is_named_is_the_one_that_torch_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    assert [checked(device) for device in ("cuda", "cuda:1", "cpu")] == ["cuda", "cuda:1", "cpu"]
+    assert used == [0, 1]
+    with pytest.raises(SlosimError, match="there is no cuda:2: torch can use cuda:0, cuda:1"):
+        checked("cuda:2")
+    with pytest.raises(SlosimError, match="device 'cuda:x' cannot be timed"):
+        checked("cuda:x")
+
+
+def test_a_device_that_runs_out_of_memory_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore words")
+
+    settings = Settings("opt-tiny", "cpu", limits=SMALL, output=tmp_path)
+    for place in ("calibrate.calibration.runner_for", "calibrate.measure.Meter.row"):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, full)
+            with pytest.raises(SlosimError, match=r"a cache of 2048 tokens \(.*2.00 GiB\.\); .* a smaller --cache"):
+                calibrate(settings)
+    assert [row for row in Journal(tmp_path / "points.jsonl", {}).open().rows if "copied_tokens" in row]
 
 
 def test_settings_that_cannot_be_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
@@ -323,6 +359,7 @@ def _held_out(settings: Settings) -> tuple[Errors, float]:
     [
         (["--minutes", "0"], "--minutes must be a positive number, not 0.0"),
         (["--held-out", "-1"], "--held-out must be a positive number, not -1"),
+        (["--draws", "1"], "--draws must be 2 or more, not 1"),
         (["--model", "opt-14b"], "there is no OPT size 'opt-14b'"),
     ],
 )
@@ -353,6 +390,14 @@ def test_progress_is_one_changing_line_on_a_terminal_and_few_lines_elsewhere(
         assert said.count("\n") == (1 if terminal else 21)
         assert "batches: 100 of 200, 3 min left" in said
         assert "batches: 160 of 200, 80 s left" in said
+
+
+def test_progress_of_a_task_that_was_cut_short_stays_readable_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show = shown(True)
+    for what, done, total in (("copies", 0, 3), ("copies", 2, 3), ("fit", 0, 1), ("fit", 1, 1), ("end", 1, 1)):
+        show(what, Progress(done, total, math.nan))
+    lines = [line.split("\r")[-1].strip() for line in capsys.readouterr().err.split("\n")]
+    assert lines == ["copies: 2 of 3", "fit: 1 of 1", "end: 1 of 1", ""]
 
 
 def test_about_is_plain_json() -> None:

@@ -95,6 +95,17 @@ def test_the_crossover_is_where_copying_begins_to_take_less(
     assert low <= found.crossover <= high
 
 
+def test_too_little_to_fit_is_told() -> None:
+    rows = made_up.rows(TRUE, SHORT, 0.02)
+    alone = [row for row in rows if row["block"] != "prompts"]
+    for few, message in (
+        (alone, "no prompt is measured alone yet, .* longer"),
+        (rows[:6], "cannot tell .* parameters"),
+    ):
+        with pytest.raises(SlosimError, match=message):
+            calibrated(Measurements(few, made_up.ABOUT), FACTS, by="", licence="", resamples=2)
+
+
 def test_too_few_lengths_say_nothing_of_copies() -> None:
     assert copies(made_up.copies((16, 64))) is None
     assert copies([]) is None
@@ -213,7 +224,7 @@ def test_a_page_is_a_picture_if_there_is_something_to_draw(tmp_path: Path) -> No
 
 
 def test_nothing_measured_makes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(SlosimError, match="nothing is measured yet"):
+    with pytest.raises(SlosimError, match=r"no batch is measured yet: .* more --minutes"):
         Measurements([], made_up.ABOUT).save(tmp_path / "points.parquet")
     few = Measurements(made_up.rows(TRUE, SHORT, 0.02)[:6], made_up.ABOUT)
     with pytest.raises(SlosimError, match="points cannot tell"):
