@@ -25,6 +25,7 @@ FIGURES = {
     "utilization": "use of the GPU and of the cache: Figure 11e",
     "selection": "what Algorithm 2 selects, and from what",
     "machines": "other models and machines",
+    "pivot": "one machine's pivot forward size on others",
     "completion": "jobs completed in time",
     "cacheopt": "CacheOPT's headlines",
 }
