@@ -3,8 +3,9 @@
 A token's own SLO: the first token comes within `ttft` of the arrival, each later one within `tbt` of the one before.
 Where a request has a JCT SLO, all its tokens stand or fall with that alone. What has no SLO meets it.
 
-What never came: a rejected request failed in all that was asked of it. A request that the horizon cut off failed in
-what was due by then (the tokens that a server exactly on time would have given), and the rest is left open.
+What never came: a rejected request failed in all the tokens that were asked of it and did not come. A request that the
+horizon cut off failed in what was due by then (the tokens that a server exactly on time would have given), and the rest
+is left open.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ def _missed(requests: Requests, tokens: Tokens, end: float) -> tuple[Integers, I
     )
     over = np.where(due_at < end, end - due_at, 0.0)
     owed = np.where(over > 0, np.maximum(np.ceil(over / requests["slo_tbt"]), 1.0), 0.0)
-    owed = np.where(cut_off, np.minimum(owed, asked - generated), np.where(rejected, asked, 0)).astype(np.int64)
+    left = asked - generated
+    owed = np.where(cut_off, np.minimum(owed, left), np.where(rejected, left, 0)).astype(np.int64)
     first = (none & (owed > 0)).astype(np.int64)
     return first, owed - first
 

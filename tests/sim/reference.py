@@ -72,7 +72,7 @@ class Life:
     def owed(self) -> int:
         """Tokens that were due and did not come: each `tbt` after the one before, had they come at the last moment."""
         if self.status == REJECTED:
-            return self.asked
+            return self.asked - len(self.times)
         if self.status != UNFINISHED:
             return 0
         due = self.times[-1] + self.tbt_limit if self.times else self.arrived + self.ttft_limit

@@ -19,16 +19,19 @@ SPAN = ("request", "prefill_iteration", "first_step", "last_step", "server")
 MORE = ("free_blocks", "free_blocks_end", "running", "swapped", "preempted")
 
 
-def made_up(seed: int, requests: int = 12, iterations: int = 40, servers: int = 1, **about: Any) -> RunResult:
+def made_up(
+    seed: int, requests: int = 12, iterations: int = 40, servers: int = 1, given_up: bool = False, **about: Any
+) -> RunResult:
     """A result of so many requests on servers of so many iterations each; times are multiples of 1/8 s.
 
     Coarse times make ties: gaps equal to limits, tokens on the edges of windows. A horizon in `about` cuts it.
+    `given_up`: rejected requests may have got some of their tokens.
     """
     random = Random(seed)
     horizon = about.get("horizon") or INF
     rows = _iterations(random, iterations, servers, horizon)
     arrivals = sorted(random.randrange(40) / 8 for _ in range(requests))
-    lives = [_request(random, arrived, rows, servers, horizon) for arrived in arrivals]
+    lives = [_request(random, arrived, rows, servers, horizon, given_up) for arrived in arrivals]
     columns = {name: np.array([row[name] for row, _ in lives]) for name in lives[0][0]} if lives else _no_requests()
     columns["request"] = np.arange(requests)
     spans = [dict(span, request=number) for number, (_, mine) in enumerate(lives) for span in mine]
@@ -67,12 +70,12 @@ def _iterations(random: Random, number: int, servers: int, horizon: float) -> di
     return {name: np.array([row[name] for row in done]) for name in names}
 
 
-def _request(random: Random, arrived: float, rows: dict[str, Any], servers: int, horizon: float) -> Any:
+def _request(random: Random, arrived: float, rows: dict[str, Any], servers: int, horizon: float, given_up: bool) -> Any:
     status = NOT_ARRIVED if arrived > horizon else random.choice((FINISHED, FINISHED, FINISHED, REJECTED))
     server = random.randrange(servers)
-    spans = _spans(random, rows, server, arrived) if status == FINISHED else []
+    spans = _spans(random, rows, server, arrived) if status == FINISHED or (given_up and status == REJECTED) else []
     times = [at for span in spans for at in span_times(span, rows)]
-    asked = len(times)
+    asked = len(times) + (random.randrange(1, 9) if spans and status == REJECTED else 0)
     if status == FINISHED and (not times or (horizon < INF and random.random() < 0.6)):
         status, asked = (UNFINISHED, asked + random.randrange(1, 30)) if horizon < INF else (REJECTED, 5)
     return {

@@ -24,6 +24,7 @@ results = st.builds(
     st.integers(0, 14),
     st.integers(0, 50),
     st.integers(1, 2),
+    given_up=st.booleans(),
     horizon=st.sampled_from((None, None, 1.0, 3.0, 6.0)),
     warmup=st.sampled_from((0.0, 0.0, 0.3, 0.5, 0.9)),
 )
@@ -177,6 +178,16 @@ def test_rejected_requests_missed_everything_with_or_without_slos() -> None:
     assert figures["slo_attainment_tokens"] == 3 / 9
     assert figures["slo_attainment_requests"] == figures["slo_attainment_strict"] == 1 / 2
     assert (figures["finished"], figures["rejections"], figures["requests"]) == (1, 1, 2)
+
+
+def test_who_is_given_up_after_some_tokens_missed_the_others() -> None:
+    requests = {"arrived_at": [0.0], "output_tokens": [9], "generated": [3], "status": [1], "slo_tbt": [1.0]}
+    result = by_hand(requests | {"first_token_at": [1.0], "finished_at": [math.nan]}, [(0, 0, 0, 2)])
+    assert (result.verdicts.good_tokens.tolist(), result.verdicts.missed_tokens.tolist()) == ([3], [6])
+    figures = result.summary()
+    assert figures["slo_attainment_tokens"] == 3 / 9
+    assert figures["slo_attainment_tbt"] == 2 / 8
+    assert figures["slo_attainment_requests"] == 0
 
 
 def test_a_horizon_counts_what_was_due_and_leaves_the_rest_open() -> None:
