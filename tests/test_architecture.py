@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 AT_MODULE_LEVEL: dict[str, set[str]] = {
     "traces": {"numpy"},
     "costmodel": {"numpy"},
-    "sim": {"numpy", "simpy", "sortedcontainers"},
+    "sim": {"numpy", "simpy"},
 }
 """Libraries that the core path may load on import; heavier ones are imported where they are used."""
 

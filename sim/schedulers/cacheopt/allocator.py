@@ -117,5 +117,4 @@ class Allocator(Scheduler):
         """Takes in who is there already, for a server whose past nobody told it."""
         for request in self.server.waiting:
             self.arrived(request)
-        self.turns.swapped.update(self.server.swapped)
         return self

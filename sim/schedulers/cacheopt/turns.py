@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from operator import attrgetter
-
-from sortedcontainers import SortedKeyList
 
 from sim.batch import Batch
 from sim.request import Phase, Request
 from sim.server import Server
+
+_id = attrgetter("id")
 
 
 class Turns:
@@ -17,7 +18,7 @@ class Turns:
     def __init__(self, server: Server, most: int) -> None:
         self.server = server
         self.most = most
-        self.swapped: SortedKeyList = SortedKeyList(key=attrgetter("id"))
+        self.swapped = sorted(server.swapped, key=_id)
         """Requests that are swapped out, the oldest first."""
         self._passed: dict[Request, int] = {}
 
@@ -34,7 +35,7 @@ class Turns:
         """Notes who returned or passed; who lives with a host took nothing that the first waits for."""
         for request in batch.preempted:
             if request.phase is Phase.SWAPPED:
-                self.swapped.add(request)
+                insort(self.swapped, request, key=_id)
         for request in batch.resumed:
             self.swapped.remove(request)
         for request in (*batch.resumed, *batch.admitted, *batch.rejected):
