@@ -44,7 +44,7 @@ KIND: dict[str, Any] = {
 
 
 class Recorder:
-    """Grows three flat arrays; tables are made of them after the run."""
+    """Grows flat arrays; tables are made of them after the run."""
 
     def __init__(self) -> None:
         self.entries = array("d")
@@ -87,7 +87,7 @@ class Recorder:
         request._prefill_iteration = -1
 
     def compact(self) -> None:
-        """Packs the entries so far into a third of their space; called now and then."""
+        """Packs the entries so far into two thirds of their space; called now and then."""
         if self.entries:
             rows = np.frombuffer(self.entries).reshape(-1, len(ENTRY))
             self._packed.append({name: rows[:, n].astype(KIND.get(name, np.int32)) for n, name in enumerate(ENTRY)})

@@ -14,6 +14,7 @@ from costmodel.facts import ModelFacts
 from sim.recorder import NOT_ARRIVED, REJECTED, UNFINISHED
 from sim.tokens import Tokens
 from sim.verdicts import Verdicts, judge
+from traces.errors import SlosimError
 
 if TYPE_CHECKING:
     import pandas
@@ -174,7 +175,10 @@ class RunResult:
         """One of the tables (requests, iterations, spans, events, notes) as a data frame; applications by name."""
         import pandas
 
-        frame = pandas.DataFrame(self.to_tables()[table])
+        tables = self.to_tables()
+        if table not in tables:
+            raise SlosimError(f"{self!r} has no table {table!r}; it has {', '.join(tables)}")
+        frame = pandas.DataFrame(tables[table])
         if table == "requests" and self.applications:
             codes = np.asarray(self.requests["application"], np.int16)
             frame["application"] = pandas.Categorical.from_codes(codes, pandas.Index(self.applications))

@@ -67,6 +67,10 @@ def simulate(
     told: Predictor = getattr(policy, "predictor", unknown) if predictor is None else predictor
     if horizon is not None and not horizon > 0:
         raise SlosimError(f"the horizon must be a positive number of seconds, not {horizon}")
+    if not 0 <= warmup < 1:
+        raise SlosimError(f"the warm-up must be a share of the arrivals' time, from 0 to less than 1, not {warmup}")
+    if replicas < 1:
+        raise SlosimError(f"there must be at least one replica, not {replicas}")
     clock = Clock()
     servers = [Replica(number, policy, machine, plain) for number in range(replicas)]
     engine = Engine(clock, servers, watch, coast and not plain, charge_scheduling)

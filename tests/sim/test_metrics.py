@@ -303,3 +303,5 @@ def test_tables_for_people_and_files() -> None:
     assert frame["ttft"].equals(frame["first_token_at"] - frame["arrived_at"])
     assert len(result.to_pandas("iterations")) == len(result.iterations["end"])
     assert repr(result).startswith("<RunResult MadeUp(): 12 requests, ")
+    with pytest.raises(SlosimError, match="has no table 'notes'; it has requests, iterations, spans"):
+        result.to_pandas("notes")

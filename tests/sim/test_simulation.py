@@ -115,6 +115,19 @@ def test_the_horizon_cuts_off() -> None:
             story(rows, horizon=horizon)
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"warmup": 1.0}, "warm-up must be a share of the arrivals' time, from 0 to less than 1, not 1.0"),
+        ({"warmup": -0.1}, "not -0.1"),
+        ({"replicas": 0}, "at least one replica, not 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], words: str) -> None:
+    with pytest.raises(SlosimError, match=words):
+        story([(0.0, 4, 1)], **setting)
+
+
 def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(SlosimError, match="neither a profile nor a cost model"):
         simulate(little_trace(0), "vllm", object())
