@@ -105,7 +105,8 @@ def play(
         "scheduler": repr(policy), "profile": machine.name, "profile_digest": machine.digest,
         "kv_blocks": machine.kv_blocks, "block_size": machine.block_size, "predictor": repr(told), "seed": seed,
         "replicas": len(servers), "router": repr(router), "horizon": horizon, "warmup": warmup,
-        "trace": trace.name, "trace_digest": trace.digest, "wall_seconds": wall, "cpu_seconds": cpu,
+        "charge_scheduling": engine.charge_scheduling, "trace": trace.name, "trace_digest": trace.digest,
+        "wall_seconds": wall, "cpu_seconds": cpu,
     }  # fmt: skip
     return result_of(trace, servers, machine, about)
 

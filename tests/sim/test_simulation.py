@@ -266,6 +266,7 @@ def test_scheduling_time_may_be_charged() -> None:
     extra = (rows["end"] - rows["start"])[0] - (free.iterations["end"] - free.iterations["start"])[0]
     assert extra == pytest.approx(rows["schedule_seconds"][0], rel=1e-3)
     assert extra > 0
+    assert (charged.about["charge_scheduling"], free.about["charge_scheduling"]) == (True, False)
 
 
 def test_a_watch_sees_the_same_story() -> None:
