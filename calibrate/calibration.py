@@ -29,8 +29,8 @@ CPU_CACHE = 16_384
 """Tokens of a CPU's cache unless it is said: others use its memory, too."""
 COPYING = 0.25
 """Share of the minutes after which copies make way for the grid."""
-MEASURING = 0.9
-"""Share of the minutes after which nothing more is measured: the rest is for the fit and the report (inferred)."""
+FITTING = 20.0
+"""Seconds of the minutes, but no more than half, that are left for the fit and the report (inferred)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def calibrate(settings: Settings, told: Told = lambda *_: None) -> Calibration:
             meter,
             cases,
             journal,
-            until=begin + seconds * MEASURING,
+            until=begin + max(seconds - FITTING, seconds / 2),
             told=lambda progress: told("batches", progress),
             seed=settings.seed,
         )

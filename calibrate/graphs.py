@@ -26,7 +26,7 @@ Capture = Callable[[Work], Work]
 
 @dataclass(eq=False)
 class Recorded:
-    """A runner that records forwards of decodes, one for each size, when one is first needed, and repeats them.
+    """A runner that records a forward of decodes for each size, ahead or when it is first needed, and repeats it.
 
     Everything else, and more decodes than the largest size, is started kernel by kernel.
     """
@@ -34,8 +34,8 @@ class Recorded:
     decoder: Decoder
     cache: KvCache
     capture: Capture
-    _plans: dict[int, Plan] = field(default_factory=dict, init=False)
-    _repeats: dict[int, Work] = field(default_factory=dict, init=False)
+    _held: dict[int, tuple[Plan, Work]] = field(default_factory=dict, init=False)
+    """By size, the plan whose tensors a recorded forward works on, and what repeats it."""
 
     def __post_init__(self) -> None:
         self.cache.reserve(SCRATCH, 1)
@@ -49,13 +49,16 @@ class Recorded:
         size, number = self._size(planned), len(planned.tokens)
         if not size:
             return self.decoder.scores(planned).argmax(-1)
-        if size not in self._plans:
-            self._plans[size] = self._blank(size)
-        fixed = self._plans[size]
+        fixed, repeat = self.record(size)
         self._fill(fixed, planned, number)
-        if size not in self._repeats:
-            self._repeats[size] = self.capture(lambda: self.decoder.scores(fixed).argmax(-1))
-        return self._repeats[size]()[:number]
+        return repeat()[:number]
+
+    def record(self, size: int) -> tuple[Plan, Work]:
+        """The plan and the forward of one of SIZES, recorded now unless it is."""
+        if size not in self._held:
+            fixed = self._blank(size)
+            self._held[size] = fixed, self.capture(lambda: self.decoder.scores(fixed).argmax(-1))
+        return self._held[size]
 
     def _size(self, planned: Plan) -> int:
         """The recorded size that a plan is padded to; nought if it is not of decodes only, or of too many."""
@@ -114,7 +117,8 @@ def cuda_graph(work: Work) -> Work:
 def recorded(decoder: Decoder, cache: KvCache) -> Recorded | None:
     """A runner for a CUDA device; None if its attention cannot be recorded, or tokens are not as good as eager ones.
 
-    Not the same ones: padding may choose other matrix kernels, which round otherwise.
+    Not the same ones: padding may choose other matrix kernels, which round otherwise. All sizes are recorded ahead, so
+    that no request that is served has to wait for it.
     """
     if not getattr(decoder.attention, "recordable", False):
         return None
@@ -124,6 +128,8 @@ def recorded(decoder: Decoder, cache: KvCache) -> Recorded | None:
         scores, chosen = decoder.scores(planned).float(), runner(planned)
         best = scores.max(-1).values
         same = bool((best - scores.gather(-1, chosen[:, None])[:, 0] <= CLOSE * best.abs()).all())
+        for size in SIZES if same else ():
+            runner.record(size)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError:

@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 from calibrate.attention import PlainAttention  # noqa: E402
 from calibrate.backend import agrees, attention_for, candidates, runner_for  # noqa: E402
 from calibrate.flash import FlashAttention  # noqa: E402
-from calibrate.graphs import SCRATCH, Recorded, recorded  # noqa: E402
+from calibrate.graphs import SCRATCH, SIZES, Recorded, recorded  # noqa: E402
 from calibrate.measure import Eager  # noqa: E402
 from calibrate.model import Config, Decoder, Entry  # noqa: E402
 from calibrate.plan import Plan, plan  # noqa: E402
@@ -213,9 +213,16 @@ def test_recorded_launches_are_taken_only_where_their_tokens_are_as_good(monkeyp
     cache.numbers.normal_(generator=torch.Generator().manual_seed(2))
     assert recorded(decoder, cache) is None, "this attention does not say that it can be recorded"
     monkeypatch.setattr(TensorAttention, "recordable", True, raising=False)
-    monkeypatch.setattr("calibrate.graphs.cuda_graph", repeating)
-    assert isinstance(recorded(decoder, cache), Recorded)
+    captured: list[int] = []
+    monkeypatch.setattr("calibrate.graphs.cuda_graph", lambda work: captured.append(len(work())) or repeating(work))
+    runner = recorded(decoder, cache)
+    assert isinstance(runner, Recorded)
     assert cache.free_blocks == 59, "all but the padding's block are given back"
+    assert sorted(captured) == list(SIZES)
+    runner(plan([Entry(0, [1], 9), Entry(1, [2], 5)], cache, 160))
+    assert len(captured) == len(SIZES), "what is served waits for no recording"
+    cache.free(1)
+    cache.free(0)
     monkeypatch.setattr("calibrate.graphs.cuda_graph", lambda work: lambda: (work() + 1) % SHAPE.vocabulary)
     assert recorded(decoder, cache) is None
 
