@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.errors import SchedulerError
 from sim.iterations import IterationTable
 from sim.machine import Machine
 from sim.recorder import EVENT, REQUEST, SPAN
@@ -90,12 +91,16 @@ def event_table(servers: Sequence[Server], places: Sequence[NDArray[np.int64] | 
 
 def note_table(servers: Sequence[Server]) -> Table:
     """What the policies wrote for themselves, server by server; no columns if they wrote nothing."""
-    parts = [({**server.scheduler.notes()}, server.number) for server in servers]
     columns: dict[str, list[NDArray[Any]]] = {}
-    for notes, number in parts:
-        rows = len(next(iter(notes.values()), ()))
-        for name, values in ({**notes, "server": np.full(rows, number)} if notes else {}).items():
-            columns.setdefault(name, []).append(np.asarray(values))
+    for server in servers:
+        notes = {name: np.asarray(values) for name, values in server.scheduler.notes().items()}
+        rows = {name: len(values) for name, values in notes.items()}
+        if len(set(rows.values())) > 1:
+            raise SchedulerError(f"{server.scheduler!r}: notes() must have columns of one length; they have {rows}")
+        if notes:
+            notes["server"] = np.full(max(rows.values()), server.number)
+        for name, values in notes.items():
+            columns.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in columns.items()}
 
 

@@ -269,6 +269,36 @@ def test_scheduling_time_may_be_charged() -> None:
     assert (charged.about["charge_scheduling"], free.about["charge_scheduling"]) == (True, False)
 
 
+class Diary(Scheduler):
+    """Decides as vllm does, and notes when."""
+
+    def __init__(self, *further: str) -> None:
+        self.further = further
+        self.times: list[float] = []
+
+    def bind(self, server: Server) -> Diary:
+        return Diary(*self.further)
+
+    def schedule(self, server: Server) -> Batch:
+        self.times.append(server.now)
+        return Vllm().schedule(server)
+
+    def notes(self) -> dict[str, list[float]]:
+        return {"at": self.times, **{name: [] for name in self.further}}
+
+
+def test_notes_of_all_replicas_are_one_table() -> None:
+    notes = story([(0.0, 4, 2), (0.5, 4, 3)], Diary(), replicas=2).notes
+    assert list(notes) == ["at", "server"]
+    assert notes["at"].tolist() == [0.0, 1.0, 0.5, 1.5, 2.5]
+    assert notes["server"].tolist() == [0, 0, 1, 1, 1]
+
+
+def test_notes_of_unlike_lengths_are_refused() -> None:
+    with pytest.raises(SchedulerError, match=r"columns of one length; they have {'at': 2, 'tokens': 0}"):
+        story([(0.0, 4, 2)], Diary("tokens"))
+
+
 def test_a_watch_sees_the_same_story() -> None:
     class Watch:
         steps = 0

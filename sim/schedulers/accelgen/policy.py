@@ -102,7 +102,8 @@ class AccelGen(Scheduler):
     after_preemption: bool = False
     """Whether newcomers start in a step that preempted (vLLM's rule is no; inferred)."""
     candidates: int = 32
-    """Waiting requests considered for one batch, in order of remaining time (this project's own bound)."""
+    """Waiting requests considered for one batch, in order of remaining time, of those past their deadline and of the
+    others each (this project's own bound)."""
     audit: bool = False
     """Whether every selection by distance is written down: the result's `notes` (see ``Selections``)."""
 
