@@ -8,6 +8,7 @@ from itertools import chain, islice
 from typing import Any, Literal
 
 from sim.batch import Batch
+from sim.errors import SchedulerError
 from sim.request import Phase, Request
 from sim.scheduler import Scheduler
 from sim.server import Server
@@ -45,6 +46,9 @@ class FastGen(Scheduler):
     @property
     def release_delay(self) -> int:  # type: ignore[override]
         return DELAYS[self.flush]
+
+    def schedule(self, server: Server) -> Batch:
+        raise SchedulerError("FastGen remembers: ask what bind(server) returned, which is server.scheduler")
 
     def bind(self, server: Server) -> BoundFastGen:
         return BoundFastGen(self, server)

@@ -9,6 +9,7 @@ import pytest
 from costmodel import Calibrated
 from sim.batch import Batch
 from sim.errors import SchedulerError
+from sim.machine import Machine
 from sim.result import RunResult
 from sim.schedulers.fastgen import BoundFastGen, FastGen
 from sim.server import Server
@@ -145,6 +146,13 @@ def random_case(chance: random.Random) -> tuple[Rows, Settings]:
         flush=chance.choice(["pipeline", "early", "immediate"]),
     )
     return rows, settings
+
+
+def test_it_decides_only_where_it_remembers() -> None:
+    server = Server(0, FastGen(), Machine(Calibrated(1.0, 1.0), 9, 4))
+    with pytest.raises(SchedulerError, match="ask what bind"):
+        FastGen().schedule(server)
+    assert server.scheduler.schedule(server).tokens == 0
 
 
 def test_every_step_is_the_restatements() -> None:
