@@ -49,6 +49,15 @@ assert all(result.summary()["finished"] == 200 for result in results.values())
 assert all(len(summaries) == 11 for summaries in open_questions.runs.values())
 assert len(blocks["on a GPU"]) > 2 * len(blocks["here"])
 """,
+    "04_what_if": """
+def at(seed, cache, policy):
+    what_if.controls["seed"].value = seed
+    return met(cache, policy)
+
+assert at(0, 16, "vllm") < at(0, 12, "accelgen") <= at(0, 20, "vllm")
+assert at(5, 12, "vllm") >= at(5, 12, "accelgen")
+assert at(3, 16, "vllm") < at(3, 12, "accelgen")
+""",
     "05_explain": """
 def seconds(stages, cause, what=None):
     return sum(stage.causes.get(cause, 0.0) for stage in stages if what in (None, stage.what))
