@@ -31,7 +31,7 @@ def published_engine(path: Path, name: str) -> WholeEngine:
 
 def _milliseconds(told: Fields, name: str) -> tuple[float, float, float]:
     values = told.values.get(name)
-    if not isinstance(values, list) or len(values) != 3 or not all(isinstance(value, float) for value in values):
+    if not isinstance(values, list) or len(values) != 3 or not all(type(value) in (int, float) for value in values):
         raise told.error(name, "must be a list of three numbers, in milliseconds")
     first, second, third = (value / 1000 for value in values)
     return first, second, third

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("prefill_tokens", "prefill_sequences", "attention_pairs", "decode_tokens", "context_tokens", "iteration_ms")
 """What every row must give; `kind` may stand beside them and is then checked. Files say milliseconds, code seconds."""
+COUNTS = ("prefill_tokens", "prefill_sequences", "decode_tokens", "context_tokens")
+"""Those that are whole numbers."""
 
 
 def read_points(path: str | Path) -> Points:
@@ -51,12 +53,15 @@ def _table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except OSError as error:
         raise SlosimError(f"{path}: cannot be read ({error.strerror or error}); give a CSV or Parquet file") from error
     except ValueError as error:
         problem = str(error).splitlines()[0]
         raise SlosimError(f"{path}: is not a table ({problem}); give a CSV or Parquet file of iterations") from error
+    if path.suffix != ".parquet" and not isinstance(table.index, pd.RangeIndex):
+        raise SlosimError(f"{path}: line 2 has more fields than line 1 names: give every column its name")
+    return table
 
 
 def _numbers(table: pd.DataFrame, name: str, path: str | Path, positive: bool) -> Array:
@@ -71,19 +76,20 @@ def _numbers(table: pd.DataFrame, name: str, path: str | Path, positive: bool) -
 
 def _check(points: Points, table: pd.DataFrame, path: str | Path) -> None:
     """What must hold between the columns of a row."""
-    chunks, decodes = points.prefill_sequences, points.decode_tokens
-    own = points.prefill_tokens**2 / (2 * np.maximum(chunks, 1))
-    _all(
-        (chunks > 0) == (points.prefill_tokens > 0),
-        path,
-        "prefill_sequences",
-        chunks,
-        "does not go with prefill_tokens",
-    )
-    _all(points.prefill_tokens + decodes > 0, path, "decode_tokens", decodes, "computes nothing without prefill_tokens")
+    prefill, chunks, decodes = points.prefill_tokens, points.prefill_sequences, points.decode_tokens
     pairs, context = points.attention_pairs, points.context_tokens
-    _all(pairs >= own * (1 - 1e-9), path, "attention_pairs", pairs, "is less than the chunks' own sum of q^2 / 2")
-    _all(context >= decodes, path, "context_tokens", context, "is less than one for each of decode_tokens")
+    own = prefill**2 / (2 * np.maximum(chunks, 1))
+    for holds, name, problem in (
+        *((getattr(points, name) % 1 == 0, name, "must be a whole number") for name in COUNTS),
+        ((chunks > 0) == (prefill > 0), "prefill_sequences", "does not go with prefill_tokens"),
+        (chunks <= prefill, "prefill_sequences", "is more than prefill_tokens"),
+        (prefill + decodes > 0, "decode_tokens", "computes nothing without prefill_tokens"),
+        (pairs >= own * (1 - 1e-9), "attention_pairs", "is less than the chunks' own sum of q^2 / 2"),
+        ((pairs == 0) | (prefill > 0), "attention_pairs", "is of no chunk: there are no prefill_tokens"),
+        (context >= decodes, "context_tokens", "is less than one for each of decode_tokens"),
+        ((context == 0) | (decodes > 0), "context_tokens", "is read by nobody: there are no decode_tokens"),
+    ):
+        _all(holds, path, name, getattr(points, name), problem)
     if "kind" in table.columns:
         kinds = table["kind"].tolist()
         same = np.array([KINDS[index] == kind for index, kind in zip(points.kinds, kinds, strict=True)])
