@@ -99,10 +99,10 @@ class KvCache:
         self._wait()
         return self.lengths[sequence]
 
-    def rows(self, sequence: int, start: int, stop: int) -> list[int]:
-        """Where a sequence's tokens from `start` to before `stop` lie, as places along the third axis."""
-        table, size = self.tables[sequence], self.block_size
-        return [table[place // size] * size + place % size for place in range(start, stop)]
+    def rows(self, sequence: int, tokens: int) -> NDArray[np.int64]:
+        """Where a sequence's first tokens lie, as places along the third axis."""
+        blocks = np.array(self.tables[sequence][: -(-tokens // self.block_size)], np.int64)
+        return (blocks[:, None] * self.block_size + np.arange(self.block_size)).ravel()[:tokens]
 
     def padded(self, sequences: Sequence[int]) -> NDArray[np.int64]:
         """The blocks of some sequences [sequences, most of any], padded with block nought."""
@@ -123,7 +123,7 @@ class KvCache:
     def _stored_rows(self, sequence: int) -> Tensor:
         if sequence not in self.tables or sequence not in self.lengths:
             raise SlosimError(f"sequence {sequence} holds nothing in the cache: compute it first")
-        return torch.tensor(self.rows(sequence, 0, self.lengths[sequence]), device=self.device)
+        return torch.from_numpy(self.rows(sequence, self.lengths[sequence])).to(self.device)
 
     def _wait(self) -> None:
         if self.numbers.is_cuda:

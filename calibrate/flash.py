@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,7 +87,7 @@ def _laid_out(sequences: list[tuple[int, int, int]], plan: Plan) -> Pieces | Non
     firsts = [cache.contiguous(sequence, keys) for sequence, _, keys in sequences]
     scattered = None in firsts
     starts = _sums([keys for *_, keys in sequences]) if scattered else [first or 0 for first in firsts] + [0]
-    rows = [row for sequence, _, keys in sequences for row in cache.rows(sequence, 0, keys)] if scattered else []
+    rows = np.concatenate([cache.rows(sequence, keys) for sequence, _, keys in sequences]) if scattered else None
 
     def numbers(values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int32, device=device)
@@ -97,7 +98,7 @@ def _laid_out(sequences: list[tuple[int, int, int]], plan: Plan) -> Pieces | Non
         numbers([keys for *_, keys in sequences]),
         max(queries for _, queries, _ in sequences),
         max(keys for *_, keys in sequences),
-        torch.tensor(rows, device=device) if scattered else None,
+        None if rows is None else torch.from_numpy(rows).to(device),
     )
 
 
