@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from math import log
@@ -230,28 +234,60 @@ def test_the_command_line_says_what_is_missing(capsys: pytest.CaptureFixture[str
     assert "--clock wall" in capsys.readouterr().err
 
 
-TOLERANCE = log(1.5)
-"""Of a machine that others use: processor time itself varies there by as much, with caches and cores shared."""
-MOST_ROUNDS = 5
+TOLERANCES = {"mean_tbt": log(1.5), "mean_jct": log(1.5), "token_throughput": log(1.15)}
+"""Of a machine that others use, at the edge of its capacity: there the queue multiplies an error of service times."""
+MOST_ROUNDS = 7
 
 
 @pytest.mark.slow
 def test_a_real_engine_on_a_cpu(tmp_path: Path) -> None:
-    """Rounds are added until the median over all of them is near enough: noise averages out, a bias does not. Where the
-    real engine's own runs lie further apart than the tolerance, so may the prediction: it cannot be told from one of
-    them. Below capacity, where an error of service times is not multiplied by a queue."""
+    """Rounds are added until the median over all of them is near enough: noise averages out, a bias does not. What is
+    calibrated with reaches the batches that overload makes."""
     pytest.importorskip("torch")
     rig = OptRig.of("opt-tiny", blocks=600, block_size=4, positions=256, processor_time=True)
-    effort = Effort(crowds=(1, 4, 12), chunks=(64,), output=8, passes=2, requests=16, resamples=2)
-    fidelity = experiment(rig, tmp_path, seconds=1.0, loads=(0.4, 0.7), rounds=1, recalibrate=True, effort=effort)
-    fidelity.run()
-    while (found := misses(fidelity.cases())) and len(fidelity.calibrations) < MOST_ROUNDS:
-        fidelity.more(1)
-    assert not found, text(fidelity, fidelity.cases())
+    effort = Effort(crowds=(1, 4, 12, 24), chunks=(64,), output=8, passes=2, requests=24, resamples=2)
+    fidelity = experiment(rig, tmp_path, seconds=1.0, rounds=1, recalibrate=True, effort=effort)
+    with company():
+        fidelity.run()
+        while misses(fidelity.cases()) and len(fidelity.calibrations) < MOST_ROUNDS:
+            fidelity.more(1)
+    assert not misses(fidelity.cases()), text(fidelity, fidelity.cases())
+    assert {case.load for case in fidelity.cases()} == {0.7, 1.05}
     assert all(case.real[0]["finished"] > 0 and case.real[0]["unfinished"] == 0 for case in fidelity.cases())
 
 
 def misses(cases: Sequence[Case]) -> list[Beside]:
-    """Of mean TBT and JCT those predicted too far off, by the median over the rounds of predicted over real."""
-    lines = (line for case in cases for line in case.lines() if line.metric.key in ("mean_tbt", "mean_jct"))
-    return [line for line in lines if abs(log(1 + line.error)) > max(TOLERANCE, log(1 + line.spread))]
+    """What is predicted too far off, by the median over the rounds of predicted over real."""
+    lines = (line for case in cases for line in case.lines() if line.metric.key in TOLERANCES)
+    return [line for line in lines if not abs(log(1 + line.error)) < TOLERANCES[line.metric.key]]
+
+
+@pytest.mark.parametrize("slower", [1.2, 1 / 1.2])
+def test_a_bias_is_a_miss(slower: float, tmp_path: Path) -> None:
+    """What is demanded of the real engine tells a profile that is wrong by a fifth from a right one."""
+    rig = MakeBelieveRig()
+    fidelity = experiment(rig, tmp_path, rounds=1)
+    assert not misses(fidelity.run())
+    rig.slower = slower
+    assert misses(fidelity.more(2))
+
+
+@contextmanager
+def company() -> Iterator[None]:
+    """Conditions that do not change: this thread keeps to a core, and those beside it, which share what it computes
+    with, are always busy, with others' work or with nothing at all. As threads of one core may count as cores."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    own, *beside = sorted(before)[:4]
+    idle = "import os\nos.sched_setaffinity(0, {{{}}})\nos.nice(19)\nwhile os.getppid() == {}: sum(range(10**5))"
+    workers = [subprocess.Popen([sys.executable, "-c", idle.format(core, os.getpid())]) for core in beside]
+    os.sched_setaffinity(0, {own})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+        for worker in workers:
+            worker.kill()
+            worker.wait()
