@@ -103,9 +103,12 @@ def cuda_graph(work: Work) -> Work:
     with torch.cuda.stream(aside):
         work()
     torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        answer = work()
+    graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph):
+            answer = work()
+    finally:
+        torch.cuda.set_stream(before)  # a capture that fails leaves its own one behind
 
     def repeat() -> Tensor:
         graph.replay()

@@ -6,9 +6,11 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ torch = pytest.importorskip("torch")
 from calibrate.attention import PlainAttention  # noqa: E402
 from calibrate.backend import agrees, attention_for, candidates, runner_for  # noqa: E402
 from calibrate.flash import FlashAttention  # noqa: E402
-from calibrate.graphs import SCRATCH, SIZES, Recorded, recorded  # noqa: E402
+from calibrate.graphs import SCRATCH, SIZES, Recorded, cuda_graph, recorded  # noqa: E402
 from calibrate.measure import Eager  # noqa: E402
 from calibrate.model import Config, Decoder, Entry  # noqa: E402
 from calibrate.plan import Plan, plan  # noqa: E402
@@ -192,6 +194,49 @@ def test_recorded_forwards_give_the_eager_tokens_whatever_came_before() -> None:
         found = runner(planned).tolist()
         assert torch.equal(cache.numbers[:, :, others], before), "padding must not write to anyone's cache"
         assert found == decoder.scores(planned).argmax(-1).tolist(), batch
+
+
+class MakeBelieveCuda:
+    """As much of `torch.cuda` as records a launch: streams by name, and a capture that a failure never leaves."""
+
+    def __init__(self) -> None:
+        self.streams = ["main"]
+        self.Stream = self.CUDAGraph = lambda: SimpleNamespace(name="aside", wait_stream=id, replay=id)
+
+    def current_stream(self) -> SimpleNamespace:
+        return SimpleNamespace(name=self.streams[-1], wait_stream=id)
+
+    def set_stream(self, stream: SimpleNamespace) -> None:
+        self.streams = [stream.name]
+
+    @contextmanager
+    def stream(self, stream: SimpleNamespace) -> Iterator[None]:
+        self.streams.append(stream.name)
+        yield
+        self.streams.pop()
+
+    @contextmanager
+    def graph(self, _: SimpleNamespace) -> Iterator[None]:
+        self.streams.append("capture")
+        yield
+        self.streams.pop()
+
+
+def test_a_recording_warms_up_aside_and_leaves_the_stream_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, seen = MakeBelieveCuda(), list[str]()
+    for name in ("Stream", "CUDAGraph", "current_stream", "set_stream", "stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
+
+    def work() -> Any:
+        seen.append(cuda.streams[-1])
+        if len(seen) == 4:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    cuda_graph(work)
+    assert (seen, cuda.streams) == (["aside", "capture"], ["main"])
+    with pytest.raises(RuntimeError, match="not permitted"):
+        cuda_graph(work)
+    assert (seen[2:], cuda.streams) == (["aside", "capture"], ["main"])
 
 
 def test_what_cannot_be_recorded_is_started_eagerly() -> None:
