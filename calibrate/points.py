@@ -53,15 +53,17 @@ def _table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        table = pd.read_csv(path, skip_blank_lines=False)
     except OSError as error:
         raise SlosimError(f"{path}: cannot be read ({error.strerror or error}); give a CSV or Parquet file") from error
     except ValueError as error:
         problem = str(error).splitlines()[0]
         raise SlosimError(f"{path}: is not a table ({problem}); give a CSV or Parquet file of iterations") from error
-    if path.suffix != ".parquet" and not isinstance(table.index, pd.RangeIndex):
+    if not isinstance(table.index, pd.RangeIndex):
         raise SlosimError(f"{path}: line 2 has more fields than line 1 names: give every column its name")
-    return table
+    return table.dropna(how="all")  # blank lines, without which the index still tells the lines of the others
 
 
 def _numbers(table: pd.DataFrame, name: str, path: str | Path, positive: bool) -> Array:
@@ -70,7 +72,7 @@ def _numbers(table: pd.DataFrame, name: str, path: str | Path, positive: bool) -
     values: Array = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
     holds = np.isfinite(values) & (values > 0 if positive else values >= 0)
     problem = "must be a positive number" if positive else "must be a number that is not negative"
-    _all(holds, path, name, table[name].tolist(), problem)
+    _all(holds, table, path, name, table[name].tolist(), problem)
     return values
 
 
@@ -89,15 +91,23 @@ def _check(points: Points, table: pd.DataFrame, path: str | Path) -> None:
         (context >= decodes, "context_tokens", "is less than one for each of decode_tokens"),
         ((context == 0) | (decodes > 0), "context_tokens", "is read by nobody: there are no decode_tokens"),
     ):
-        _all(holds, path, name, getattr(points, name), problem)
+        _all(holds, table, path, name, getattr(points, name), problem)
     if "kind" in table.columns:
         kinds = table["kind"].tolist()
         same = np.array([KINDS[index] == kind for index, kind in zip(points.kinds, kinds, strict=True)])
-        _all(same, path, "kind", kinds, "does not go with prefill_tokens and decode_tokens")
+        _all(same, table, path, "kind", kinds, "does not go with prefill_tokens and decode_tokens")
 
 
-def _all(holds: NDArray[np.bool_], path: str | Path, name: str, values: list[Any] | Array, problem: str) -> None:
+def _all(
+    holds: NDArray[np.bool_],
+    table: pd.DataFrame,
+    path: str | Path,
+    name: str,
+    values: list[Any] | Array,
+    problem: str,
+) -> None:
     if not holds.all():
         row = int(np.argmin(holds))
         value = values[row] if isinstance(values, list) else f"{values[row]:g}"
-        raise SlosimError(f"{path}: row {row + 1} (line {row + 2}): {name} {value} {problem}")
+        line = "" if Path(path).suffix == ".parquet" else f" (line {table.index[row] + 2})"
+        raise SlosimError(f"{path}: row {row + 1}{line}: {name} {value} {problem}")

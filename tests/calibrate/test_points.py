@@ -42,6 +42,9 @@ def test_parquet_reads_the_same(tmp_path: Path) -> None:
     again, once = read_points(tmp_path / "points.parquet"), read_points(tmp_path / "points.csv")
     assert again.shapes() == once.shapes()
     assert again.seconds.tolist() == once.seconds.tolist()
+    table.assign(iteration_ms=[1.0, -1.0, 1.0]).to_parquet(tmp_path / "points.parquet")
+    with pytest.raises(SlosimError, match=r"points.parquet: row 2: iteration_ms -1.0 must be a positive number"):
+        read_points(tmp_path / "points.parquet")
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,7 @@ def test_parquet_reads_the_same(tmp_path: Path) -> None:
         ("3,90", "3,2", "row 1 (line 2): context_tokens 2 is less than one for each of decode_tokens"),
         ("mixed", "decode", "row 3 (line 4): kind decode does not go with prefill_tokens and decode_tokens"),
         ("attention_pairs", "pairs", "column attention_pairs is missing; expected are prefill_tokens,"),
+        ("44.25\n", "44.25\n\n\nmixed,100,2,9000.5,2,10,never\n\n", "row 4 (line 7): iteration_ms never must be"),
         ("31\n", "31,7,8\n", "is not a table (Error tokenizing data"),
     ],
 )
