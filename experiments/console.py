@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 WIDTH = 120
@@ -15,6 +16,15 @@ def console() -> Console:
     """Standard output; without colours and at a fixed width where it is no terminal."""
     out = Console(highlight=False, soft_wrap=False)
     return out if out.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def as_text(width: int, *shown: RenderableType) -> str:
+    """Things of rich as plain text, one below the other, also where rich would draw into a notebook."""
+    out = Console(file=StringIO(), width=width, color_system=None, force_jupyter=False)
+    for each in shown:
+        out.print(each)
+    assert isinstance(out.file, StringIO)
+    return "\n".join(line.rstrip() for line in out.file.getvalue().splitlines()) + "\n"
 
 
 class Steps:

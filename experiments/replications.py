@@ -7,13 +7,14 @@ their spread is much smaller than that of the metrics themselves.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import StringIO
-from math import isfinite, sqrt
+from math import floor, isfinite, log10, sqrt
 from typing import NamedTuple
 
 import numpy as np
 
 CONFIDENCE = 0.95
+NOUGHT = 1e-9
+"""Share of a value up to which its interval is one of rounding only."""
 METRICS = {
     "goodput": "goodput, tokens/s",
     "slo_attainment_tokens": "tokens in SLO",
@@ -56,8 +57,9 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
 
 def paired_table(summaries: Mapping[str, Sequence[Mapping[str, float]]], baseline: str) -> str:
     """Each policy's difference from the baseline with its interval; `*` marks those that are not chance."""
-    from rich.console import Console
     from rich.table import Table
+
+    from experiments.console import as_text
 
     others = [title for title in summaries if title != baseline]
     number = len(summaries[baseline])
@@ -68,12 +70,27 @@ def paired_table(summaries: Mapping[str, Sequence[Mapping[str, float]]], baselin
     for key, label in METRICS.items():
         values = {title: [each[key] for each in runs] for title, runs in summaries.items()}
         if all(isfinite(value) for each in values.values() for value in each):
-            table.add_row(label, *(_said(paired(values[title], values[baseline])) for title in others))
-    console = Console(file=StringIO(), width=max(100, 24 + 28 * len(others)), color_system=None)
-    with console.capture() as captured:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+            table.add_row(label, *(difference_said(paired(values[title], values[baseline])) for title in others))
+    return as_text(max(100, 24 + 28 * len(others)), table)
 
 
-def _said(difference: Interval) -> str:
-    return f"{difference.mean:+.4g} ± {difference.half:.2g}{'*' if difference.certain else ' '}"
+def said(value: Interval, scale: float = 1.0) -> str:
+    """A value with its interval, if there is one, to two digits of that; a dash if there is no value.
+
+    >>> said(Interval(180.44, 12.9)), said(Interval(0.00123, 0.00011), 100), said(Interval(2 / 3, 0.0))
+    ('180 ± 13', '0.123 ± 0.011', '0.6667')
+    """
+    mean, half = scale * value.mean, scale * value.half
+    if not isfinite(mean):
+        return "-"
+    if not isfinite(half) or half <= NOUGHT * abs(mean):
+        return f"{mean:.4g}"
+    decimals = max(1 - floor(log10(half)), 0)
+    return f"{mean:.{decimals}f} ± {half:.{decimals}f}"
+
+
+def difference_said(change: Interval, scale: float = 1.0) -> str:
+    """A difference, with its sign, and a star where it is not chance (a blank where it may be)."""
+    if not isfinite(change.mean):
+        return "-"
+    return f"{'+' if change.mean > 0 else ''}{said(change, scale)}{'*' if change.certain else ' '}"

@@ -10,13 +10,13 @@ import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from experiments.console import as_text
 from experiments.table_rows import OF_APPLICATIONS, SECTIONS, Metric, beside, best_of, said
 from traces.errors import SlosimError
 
@@ -90,11 +90,7 @@ class Comparison:
 
     def text(self, width: int = 110) -> str:
         """As plain text."""
-        console = Console(file=StringIO(), width=width, color_system=None)
-        with console.capture() as captured:
-            for table in self.tables(width):
-                console.print(table)
-        return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+        return as_text(width, *self.tables(width))
 
     def markdown(self) -> str:
         """As a Markdown table; the best of a row is bold."""

@@ -102,7 +102,7 @@ def _request(result: RunResult, number: int, home: int, begin: float, end: float
         yield {"ph": "n", **where, "ts": _microseconds(first), "name": "first token"}
     if rows["status"][number] == REJECTED:
         reason = result.rejections.get(number, "")
-        yield {"ph": "n", **where, "ts": _clipped(life[0], begin, end), "name": "rejected", "args": {"reason": reason}}
+        yield {"ph": "n", **where, "ts": _clipped(life[1], begin, end), "name": "rejected", "args": {"reason": reason}}
     yield {"ph": "e", **where, "ts": _clipped(life[1], begin, end), "name": title}
 
 
@@ -143,10 +143,12 @@ def _facts(result: RunResult, number: int) -> Event:
 
 
 def _ended(result: RunResult, number: int) -> float:
-    """When a request left: finished, rejected on arrival (as far as is known), or not before the end."""
+    """When a request left: finished; rejected, as far as is known with its last token, or else on arrival; or not
+    before the end."""
     rows = result.requests
     if rows["status"][number] == REJECTED:
-        return float(rows["arrived_at"][number])
+        times = result.token_times(number)
+        return float(times[-1] if len(times) else rows["arrived_at"][number])
     finished = float(rows["finished_at"][number])
     return result.end if np.isnan(finished) else finished
 
@@ -155,7 +157,8 @@ def alive(result: RunResult, begin: float, end: float) -> Booleans:
     """Which requests were there at some time between two moments (seconds)."""
     rows = result.requests
     left = np.where(np.isnan(rows["finished_at"]), result.end, rows["finished_at"])
-    left = np.where(rows["status"] == REJECTED, rows["arrived_at"], left)
+    last = result.tokens.last_at(len(result))
+    left = np.where(rows["status"] == REJECTED, np.where(np.isnan(last), rows["arrived_at"], last), left)
     return np.asarray((rows["status"] != NOT_ARRIVED) & (rows["arrived_at"] <= end) & (left >= begin))
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from sim.errors import UnknownScheduler
 from sim.scheduler import Scheduler
@@ -76,7 +76,20 @@ def _parameters(kind: Callable[..., Any], name: str, settings: list[str]) -> dic
                 f"{', '.join(known or ['its parameters'])}"
             )
         values[key] = _value(text)
+        if (words := _words(kind, key)) and values[key] not in words and isinstance(values[key], str):
+            raise UnknownScheduler(f"scheduler {name!r}: {key} = {values[key]!r}: write one of {', '.join(words)}")
     return values
+
+
+def _words(kind: Callable[..., Any], key: str) -> list[str]:
+    """The words that a parameter may be, if it is declared as some of them; any others are the policy's own affair."""
+    try:
+        hint = get_type_hints(kind).get(key)
+    except NameError:
+        return []
+    kinds = [hint, *get_args(hint)]
+    words = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
+    return [] if str in kinds else [word for word in words if isinstance(word, str)]
 
 
 def _value(text: str) -> Any:

@@ -13,12 +13,12 @@ from rich.console import Console
 from experiments.console import Steps
 from experiments.files import write_json
 from experiments.provenance import origin
-from experiments.replications import Interval, interval, paired
+from experiments.replications import Interval, difference_said, interval, paired, said
 from experiments.sweeps.capacity import Search, Target
 from experiments.sweeps.executors import opened
 from experiments.sweeps.plan import Point, Varied
 from experiments.sweeps.progress import Progress
-from experiments.sweeps.report import WIDE, said
+from experiments.sweeps.report import WIDE
 from experiments.sweeps.running import Found, Running
 from experiments.sweeps.store import Record, Store
 from experiments.sweeps.table import write_points
@@ -166,8 +166,7 @@ def _difference(searches: list[Search], first: list[Search]) -> str:
         return ""
     if not all(search.answered for search in (*searches, *first)):
         return "-"
-    change = paired([search.low for search in searches], [search.low for search in first])
-    return f"{'+' if change.mean > 0 else ''}{said(change)}{'*' if change.certain else ' '}"
+    return difference_said(paired([search.low for search in searches], [search.low for search in first]))
 
 
 def _as_json(place: tuple[Varied, str], searches: list[Search]) -> dict[str, Any]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from io import StringIO
-from math import floor, isfinite, log10
+from math import isfinite
 from typing import NamedTuple
 
-from experiments.replications import Interval, interval, paired
+from rich.console import RenderableType
+from rich.text import Text
+
+from experiments.console import as_text
+from experiments.replications import Interval, difference_said, interval, paired, said
 from experiments.sweeps.plan import Varied
 from experiments.sweeps.quantiles import jackknifed
 from experiments.sweeps.running import Found
@@ -79,15 +82,10 @@ def groups(found: Iterable[Found]) -> list[Group]:
 
 def told(found: Sequence[Group]) -> str:
     """A table for each place: levels with 95 % intervals, and differences from the place's first policy."""
-    from rich.console import Console
-
-    console = Console(file=StringIO(), width=140, color_system=None)
+    shown: list[RenderableType] = []
     for place in dict.fromkeys(group.place for group in found):
-        console.print(f"\n{place.title}", markup=False)
-        console.print(_table([group for group in found if group.place == place]))
-    written = console.file
-    assert isinstance(written, StringIO)
-    return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
+        shown += [Text(f"\n{place.title}"), _table([group for group in found if group.place == place])]
+    return as_text(140, *shown)
 
 
 COLUMNS: dict[str, Callable[[Group, Group], str]] = {
@@ -103,7 +101,7 @@ COLUMNS: dict[str, Callable[[Group, Group], str]] = {
 """What is said of a group beside the first one of its place."""
 
 
-def _table(found: Sequence[Group]) -> object:
+def _table(found: Sequence[Group]) -> RenderableType:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -117,20 +115,7 @@ def _table(found: Sequence[Group]) -> object:
 def _difference(group: Group, first: Group, metric: str, scale: float) -> str:
     if group is first:
         return ""
-    change = group.beside(first, metric)
-    star = "*" if change.certain else " "
-    return f"{'+' if change.mean > 0 else ''}{said(change, scale)}{star}" if isfinite(change.mean) else "-"
-
-
-def said(value: Interval, scale: float = 1.0) -> str:
-    """A value with its interval, if there is one, to two digits of that."""
-    mean, half = scale * value.mean, scale * value.half
-    if not isfinite(mean):
-        return "-"
-    if not isfinite(half) or not half:
-        return f"{mean:.4g}"
-    decimals = max(1 - floor(log10(half)), 0)
-    return f"{mean:.{decimals}f} ± {half:.{decimals}f}"
+    return difference_said(group.beside(first, metric), scale)
 
 
 def warnings(found: Sequence[Group]) -> Iterator[str]:

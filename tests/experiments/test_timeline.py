@@ -25,6 +25,7 @@ results = st.builds(
     st.integers(0, 9),
     st.integers(1, 40),
     st.integers(1, 2),
+    st.booleans(),
     horizon=st.sampled_from((None, 3.0)),
 )
 
@@ -86,6 +87,9 @@ def test_phases_are_those_of_the_tables(result: RunResult) -> None:
         assert (str(number), "first token") in named or np.isnan(first)
         assert named.get((str(number), "first token"), 0.0) == pytest.approx(np.nan_to_num(first) * 1e6)
         assert ((str(number), "rejected") in named) == (rows["status"][number] == 1)
+        if rows["status"][number] == 1:
+            left = max([rows["arrived_at"][number], *result.token_times(number)])
+            assert named[str(number), "rejected"] == pytest.approx(left * 1e6), "as far as is known"
     decoding: dict[str, float] = defaultdict(float)
     for event in of_kind(found, "b", "e"):
         if event["name"] == "decode":

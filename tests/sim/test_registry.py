@@ -53,6 +53,8 @@ def test_module_and_class() -> None:
         ("zzz", "no scheduler 'zzz'; there are accelgen"),
         ("vllm,swap", "'swap' is no parameter; write key=value with a key of max_num_batched_tokens"),
         ("vllm,chunks=5", "'chunks=5' is no parameter"),
+        ("accelgen,overdue=lst", "'accelgen': overdue = 'lst': write one of late, urgent, last$"),
+        ("accelgen,pivot=mesured", "pivot = 'mesured': write one of measured, paper$"),
         ("no_such_module:Policy", "scheduler 'no_such_module:Policy': No module named 'no_such_module'"),
         ("sim.schedulers.vllm:Nothing", "has no attribute 'Nothing'"),
         ("traces.types:SLO,ttft=1", "has no schedule.server. method"),
