@@ -5,15 +5,19 @@ from __future__ import annotations
 from experiments.grid import Summary
 from experiments.selections import SELECTION
 
-SCHEDULE_SHARE = "schedule_share_of_time"
-"""Wall time that the policy took to decide, per second of the iterations that it decided on."""
+SCHEDULE_TIME = "schedule_milliseconds"
+"""Wall time that the policy took to decide, an iteration."""
+SCHEDULE_SHARE = "schedule_per_cent"
+"""The same, in per cent of the iterations' time."""
 
 
 def derived(summary: Summary) -> Summary:
     """The metrics of a run and what follows from them; those of the audit are nan where there was none.
 
-    >>> derived({"mean_schedule_seconds": 1e-4, "mean_iteration_time": 0.05})["schedule_share_of_time"]
-    0.002
+    >>> found = derived({"mean_schedule_seconds": 1e-4, "mean_iteration_time": 0.05})
+    >>> found["schedule_milliseconds"], found["schedule_per_cent"]
+    (0.1, 0.2)
     """
-    share = summary["mean_schedule_seconds"] / summary["mean_iteration_time"]
-    return {**summary, **{name: summary.get(name, float("nan")) for name in SELECTION}, SCHEDULE_SHARE: share}
+    audit = {name: summary.get(name, float("nan")) for name in SELECTION}
+    seconds, each = summary["mean_schedule_seconds"], summary["mean_iteration_time"]
+    return {**summary, **audit, SCHEDULE_TIME: 1e3 * seconds, SCHEDULE_SHARE: 1e2 * seconds / each}

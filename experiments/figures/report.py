@@ -100,7 +100,7 @@ def reproduction(drawn: Sequence[Drawn], command: str, folder: str) -> str:
     parts = [
         "# What of the papers' results reproduces",
         INTRODUCTION.format(command=command, near=f"{NEAR:.0%}".replace("%", " %"), part=_share(PART)),
-        _warning(drawn),
+        warning(drawn),
         _counted(drawn),
         "\n".join(
             f"- {verdict_said(one)}: {one.claim.says} ({each.figure.name})" for each in drawn for one in each.judgements
@@ -113,7 +113,7 @@ def reproduction(drawn: Sequence[Drawn], command: str, folder: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _warning(drawn: Sequence[Drawn]) -> str:
+def warning(drawn: Sequence[Drawn]) -> str:
     """What tells an account of fewer runs from the full one."""
     requests, seeds = (min(getattr(each.figure.study, name) for each in drawn) for name in ("requests", "seeds"))
     if requests >= REQUESTS and seeds >= SEEDS:

@@ -10,7 +10,7 @@ from experiments.figures.derived import derived
 from experiments.figures.figure import Figure
 from experiments.figures.judging import judge
 from experiments.figures.picture import draw
-from experiments.figures.report import Drawn, page, reproduction, verdict_said
+from experiments.figures.report import Drawn, page, reproduction, verdict_said, warning
 from experiments.figures.words import paper_said
 from experiments.files import write_text
 from experiments.studies.findings import Findings
@@ -49,6 +49,8 @@ class Figuring:
         if trouble:
             raise SlosimError("; ".join(trouble))
         write_text(self.folder / "reproduction.md", reproduction(drawn, command, ""))
+        if told := warning(drawn):
+            self._say(told.replace("**", ""))
         self._say(f"Files are in {self.folder}")
         return drawn
 

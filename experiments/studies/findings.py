@@ -52,7 +52,8 @@ LABELS = {
     "selection_kv_gain": "more cache taken than by the queue's, tokens",
     "selection_kv_weight": "the cache's part of the squared distance, %",
     "selection_correlation": "rank correlation of distance and free cache",
-    "schedule_share_of_time": "scheduling, share of the iterations' time",
+    "schedule_milliseconds": "scheduling, ms an iteration",
+    "schedule_per_cent": "scheduling, per cent of the iterations' time",
 }
 """What metrics are called."""
 

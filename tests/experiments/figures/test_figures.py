@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import StringIO
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,7 @@ def test_files_and_verdicts(tmp_path: Path, ran: list[Task]) -> None:
     assert "- *so long*: no" not in account, "a reason is told where it is needed only"
     assert all(f"]({name})" in account for name in expected - {"little.csv", "reproduction.md", "points"})
     assert "not reproduced  as much; the paper: 50 to 60 times" in told.getvalue()
+    assert "\nNot the full set (8 requests, 2 seeds" in told.getvalue()
     page = (tmp_path / "little.md").read_text("utf-8")
     assert "**other: JCT mean, s; differences in %**" in page
 
@@ -158,7 +160,9 @@ def test_the_full_set_bears_no_warning(tmp_path: Path) -> None:
 
 def test_derived_metrics() -> None:
     found = derived({"mean_schedule_seconds": 1.0, "mean_iteration_time": 4.0, "goodput": 3.0})
-    assert (found["schedule_share_of_time"], found["goodput"]) == (0.25, 3.0)
+    assert (found["schedule_milliseconds"], found["schedule_per_cent"], found["goodput"]) == (1000.0, 25.0, 3.0)
+    assert isnan(found["selection_kv"]), "there was no audit"
+    assert derived({**found, "selection_kv": 5.0})["selection_kv"] == 5.0
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
