@@ -4,6 +4,7 @@ examples:
   python -m experiments.bench
   python -m experiments.bench light heavy --json bench.json
   python -m experiments.bench --million
+  python -m experiments.bench --sweep
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import platform
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from experiments.measure import QUICK, Bench, Line, Scale, bare_timeouts, million
 from experiments.policy_cost import MOST_GROWTH, MOST_TIMES, Cost
+from experiments.sweep_cost import sweep_cost
 
 TITLES = {
     "light": "Light load: ShareGPT with SLOs at 60 % of capacity",
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rate = bare_timeouts(scale.timeouts)
     print(f"Python {platform.python_version()}; SimPy: {rate:,.0f} bare timeouts per CPU second, which is ratio 1")
     lines: list[Line | Cost] = []
-    for name in options.groups or ([] if options.million else bench.groups()):
+    for name in options.groups or ([] if options.million or options.sweep else bench.groups()):
         print(f"\n{TITLES[name]}\n{HEADER if name != 'backlog' else _header(scale.backlogs)}")
         for line in bench.groups()[name]():
             print(_in_words(line) if isinstance(line, Line) else _with_verdict(line), flush=True)
@@ -50,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"\nPeak memory so far: {figures['peak_memory_bytes'] / 1e6:,.0f} MB")
     if options.million:
         figures["million"] = _million(scale.million)
+    if options.sweep:
+        cost = sweep_cost(scale.points)
+        print(f"\n{cost}")
+        figures["sweep"] = asdict(cost)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     return 0
@@ -59,6 +66,7 @@ def _options(arguments: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser("experiments.bench", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(TITLES)} (all, unless said)")
     parser.add_argument("--million", action="store_true", help="a million requests through vllm: CPU seconds, memory")
+    parser.add_argument("--sweep", action="store_true", help="CPU time of a sweep per point, beside its simulation")
     parser.add_argument("--quick", action="store_true", help="hardly any work: shows that it runs")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(arguments)

@@ -60,9 +60,10 @@ class Scale:
     backlogs: tuple[int, ...] = BACKLOGS
     rounds: int = 3
     million: int = 1_000_000
+    points: int = 300
 
 
-QUICK = Scale(60, 2_000, 20, (50, 100), (4, 8), (16, 32, 64), 1, 200)
+QUICK = Scale(60, 2_000, 20, (50, 100), (4, 8), (16, 32, 64), 1, 200, 5)
 
 
 def bare_timeouts(number: int) -> float:

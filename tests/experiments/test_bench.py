@@ -11,6 +11,7 @@ import pytest
 from experiments import measure
 from experiments.bench import TITLES, main
 from experiments.measure import QUICK, Bench, Stopwatch, bare_timeouts
+from experiments.sweep_cost import SweepCost
 
 
 def test_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,6 +47,17 @@ def test_some_of_it_and_the_million(tmp_path: Path, capsys: pytest.CaptureFixtur
     told = capsys.readouterr().out
     assert TITLES["light"] in told
     assert TITLES["heavy"] not in told
+
+
+def test_what_a_sweep_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bench.json"
+    assert main(["--quick", "--sweep", "--json", str(path)]) == 0
+    found = json.loads(path.read_text())["sweep"]
+    assert found["points"] == QUICK.points
+    assert 0 < found["kept"] < found["simulation"] < 1, "seconds"
+    assert f"A sweep of {QUICK.points} points: {1e3 * found['overhead']:.2f} ms" in capsys.readouterr().out
+    assert str(SweepCost(9, 0.02, 0.0021, 0.0001)).endswith("0.10 ms if it is kept already (at most 2 ms: OVER)")
+    assert str(SweepCost(9, 0.02, 0.0019, 0.0001)).endswith(": PASS)")
 
 
 def test_an_unknown_group(capsys: pytest.CaptureFixture[str]) -> None:
