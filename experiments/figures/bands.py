@@ -1,11 +1,17 @@
 """Objectives between tokens of 0.05, 0.1875 and 0.5 s, mixed: who attains which."""
 
 from experiments.figures.figure import ACCELGEN, BASELINES, MORE, ORACLE, PAPER_RATE, Claim, Figure, grid
-from experiments.studies.study import SMALL
+from experiments.studies.study import SMALL, Variant
 
+INVERSE = Variant("accelgen,token_budget=inverse", "model inverted")
 LIMITS = (0.05, 0.1875, 0.5)
 """Seconds."""
 VLLM = BASELINES[0]
+WHY = {
+    "slo_attainment_tbt": "nearly all are in time under both but those of 0.05 s. There Equation (6) takes an "
+    "iteration to last its share of T_pf: the 285 tokens that it allows take 62 ms on this machine, not 50.",
+    "slo_attainment_requests": "at ten times the capacity nine in ten miss the objective of their first token.",
+}
 MIXED = SMALL._replace(
     what="OPT-13B in the paper's 12 GB cache; each request has one of the three, by chance",
     overrides={"slos": {"tbt_mix": list(LIMITS)}},
@@ -19,6 +25,7 @@ def _claim(limit: float, metric: str, what: str) -> Claim:
         "an experiment that a review suggests; no number is known",
         *(f"{metric}@{limit:g}", ACCELGEN.title, (VLLM.title,), MORE, "points", ((SMALL.name, PAPER_RATE),)),
         expected=True,
+        why=WHY[metric],
     )
 
 
@@ -26,7 +33,7 @@ FIGURE = Figure(
     grid(
         "bands",
         "Who attains objectives of 0.05, 0.1875 and 0.5 s between tokens, mixed?",
-        (ACCELGEN, VLLM, ORACLE),
+        (ACCELGEN, VLLM, INVERSE, ORACLE),
         (MIXED,),
         [f"slo_attainment_{what}@{limit:g}" for limit in LIMITS for what in ("tbt", "requests")],
     ),

@@ -106,6 +106,11 @@ FASTSERVE_REJECTS = (
     "FastServe's artifact rejects prompts of more than 2,048 tokens, some 10 % of this mix: they count as misses, and "
     "the others have more room. With such prompts let in (max_num_batched_tokens=None) it swaps at nearly every step."
 )
+EQUATION_6 = (
+    "Equation (6) overlooks what decodes read of the cache. Where that is much (a large model, a large cache) "
+    "AccelGen's iterations last longer than the tightest SLO between tokens allows: figure pivot has the "
+    "same with the calibrated model inverted in its place."
+)
 ACCELGEN, ORACLE = Variant("accelgen", "AccelGen"), Variant("oracle", "Oracle")
 EVERYBODY = (ACCELGEN, *BASELINES, ORACLE)
 PAPER_RATE = 8.0

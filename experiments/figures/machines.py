@@ -1,6 +1,17 @@
 """Across models and machines."""
 
-from experiments.figures.figure import ACCELGEN, BASELINES, EVERYBODY, MORE, PAPER_RATE, Claim, Figure, grid, titles
+from experiments.figures.figure import (
+    ACCELGEN,
+    BASELINES,
+    EQUATION_6,
+    EVERYBODY,
+    MORE,
+    PAPER_RATE,
+    Claim,
+    Figure,
+    grid,
+    titles,
+)
 from experiments.studies.study import BIG, LARGE, SMALL, Setting
 
 H200 = Setting("H200", "OPT-13B on one H200, the paper's cache of 12 GB", {"profile": "opt-13b@h200"}, (1, 2, 8))
@@ -41,11 +52,14 @@ FIGURE = Figure(
             "goodput is higher on all models, in tokens",
             SAID,
             *("goodput", ACCELGEN.title, titles(BASELINES), MORE, "%", AT),
+            why=f"it is where the cache is small: OPT-13B and Llama-13B in 12 GB. Elsewhere {EQUATION_6}",
         ),
         Claim(
             "goodput is higher on all models, in requests",
             SAID,
             *("request_goodput", ACCELGEN.title, titles(BASELINES), MORE, "%", AT),
+            why="as above; and where hardly a request meets all of its SLOs, FastServe, which rejects long prompts, has "
+            "more for the others.",
         ),
     ),
     "AccelGen has OPT-13B, OPT-175B, Llama-13B and Llama-3-70B. The iteration times of the two Llama are priors, "

@@ -28,6 +28,9 @@ FIGURE = Figure(
             "less of the cache is unallocated, by points",
             "Figure 11e, a review; that they are points is inferred",
             *("kvc_unallocated", ACCELGEN.title, ALL, (-13.2, -7.4), "points", STATED),
+            why="in overload all but ORCA's reserves fill: vLLM leaves 12 % unallocated in 12 GB, for which no waiting "
+            "prompt is short enough, AccelGen 7. Below capacity ORCA and FastServe differ for what they reserve and "
+            "reject, not for how they batch.",
         ),
     ),
     "AccelGen, Figure 11e. The last two variants ask what the distance of Algorithm 2 has to do with it.",
