@@ -40,8 +40,8 @@ FIGURE = Figure(
             "SLO attainment of jobs is higher than the baselines'",
             "a digest of section 5; that per cent are points is inferred",
             *("slo_attainment_jct", ACCELGEN.title, titles(BASELINES), (34.0, 93.0), "points", AT),
-            why="jobs have the most time left, and so are preempted for the urgent: at 0.6 requests/s eleven times each, "
-            "with 9,000 tokens computed anew, where vLLM hardly preempts. At 8 requests/s nobody's jobs end in time.",
+            why="jobs have the most time left, and so are preempted for the urgent: at 0.6 requests/s eleven times "
+            "each, with 9,000 tokens computed anew, where vLLM hardly preempts. At 8 requests/s nobody's jobs end in time.",
         ),
         Claim(
             "knowing output lengths raises the SLO attainment of jobs",

@@ -58,8 +58,8 @@ FIGURE = Figure(
             "goodput is higher on all models, in requests",
             SAID,
             *("request_goodput", ACCELGEN.title, titles(BASELINES), MORE, "%", AT),
-            why="as above; and where hardly a request meets all of its SLOs, FastServe, which rejects long prompts, has "
-            "more for the others.",
+            why="as above; and where hardly a request meets all of its SLOs, FastServe, which rejects long prompts, "
+            "has more for the others.",
         ),
     ),
     "AccelGen has OPT-13B, OPT-175B, Llama-13B and Llama-3-70B. The iteration times of the two Llama are priors, "
