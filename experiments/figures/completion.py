@@ -41,15 +41,15 @@ FIGURE = Figure(
             "a digest of section 5; that per cent are points is inferred",
             *("slo_attainment_jct", ACCELGEN.title, titles(BASELINES), (34.0, 93.0), "points", AT),
             why="jobs have the most time left, and so are preempted for the urgent: at 0.6 requests/s eleven times "
-            "each, with 9,000 tokens computed anew, where vLLM hardly preempts. At 8 requests/s hardly anybody's jobs "
-            "end in time.",
+            "each, with 9,000 tokens computed anew, where vLLM hardly preempts. At 8 requests/s no baseline's jobs "
+            "end in time either.",
         ),
         Claim(
             "knowing output lengths raises the SLO attainment of jobs",
             "an experiment that a review suggests; no number is known",
             *("slo_attainment_jct", TOLD.title, (ACCELGEN.title,), MORE, "points", AT),
             expected=True,
-            why="at 8 requests/s hardly any jobs end in time; around capacity it does.",
+            why="at 8 requests/s hardly any job ends in time, told or not; around capacity knowing them helps.",
         ),
     ),
     "AccelGen promises completion to jobs that run offline; how long they may take, and which requests they are, is "

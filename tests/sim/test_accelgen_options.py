@@ -252,3 +252,11 @@ def test_punctual_is_accelgen_with_two_options() -> None:
     same = simulate(trace, AccelGen(overdue="last", admission="output"), PROFILE, kv_blocks=300)
     assert not differences(own, same)
     assert own.about["scheduler"].startswith("Punctual(")
+
+
+@pytest.mark.parametrize("budget", ["eq6", "inverse"])
+def test_an_objective_that_no_iteration_meets_is_missed_not_waited_for(budget: str) -> None:
+    trace = Trace.from_rows([TraceRow(0.0, 40, 5, SLO(ttft=1e-5, tbt=1e-5))])
+    result = simulate(trace, f"accelgen,token_budget={budget}", MODEL, kv_blocks=20)
+    assert result.summary()["finished"] == 1
+    assert result.iterations["prefill_tokens"][:2].tolist() == [1, 39], "late after the first token, it is as any other"

@@ -29,18 +29,22 @@ def equation_6(pivot: tuple[int, float]) -> Budget:
     """AccelGen's Equation (6): S_b = S_pf SLO_min / T_pf (stated). S_pf where no member has an SLO (inferred).
 
     It takes the iteration time as proportional to the forward size: it overshoots tight SLOs, and ignores what the
-    decodes read.
+    decodes read. At least one token, or who is alone with an SLO that nothing meets would wait for ever.
     """
     size, time = pivot
 
     def tokens(server: Server, tightest: float) -> int:
-        return size if tightest == inf else int(size * tightest / time)
+        return size if tightest == inf else max(1, int(size * tightest / time))
 
     return tokens
 
 
 def inverse(pivot: tuple[int, float]) -> Budget:
-    """The largest forward size whose iteration, with the decodes at hand, ends within the SLO (this project's own)."""
+    """The largest forward size whose iteration, with the decodes at hand, ends within the SLO (this project's own).
+
+    The context of a prompt that goes on is not counted, so that its chunks may end a little late. At least one token,
+    for the same reason.
+    """
     latest = 1
 
     def tokens(server: Server, tightest: float) -> int:
@@ -54,7 +58,7 @@ def inverse(pivot: tuple[int, float]) -> Budget:
             return server.cost_model.iteration_time(shape) > tightest
 
         latest = last_before(late, latest)
-        return decodes + latest
+        return max(1, decodes + latest)
 
     return tokens
 
