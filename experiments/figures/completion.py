@@ -50,8 +50,8 @@ FIGURE = Figure(
             *("slo_attainment_jct", TOLD.title, (ACCELGEN.title,), MORE, "points", AT),
             expected=True,
             why="at 8 requests/s hardly any job ends in time, told or not. Around capacity lengths help, but told at "
-            "random more than told truly: they halve what is computed anew. It seems to matter that jobs are told apart, "
-            "so that they do not preempt each other in turn.",
+            "random more than told truly: they halve what is computed anew. It seems to matter that jobs are told "
+            "apart, so that they do not preempt each other in turn.",
         ),
     ),
     "AccelGen promises completion to jobs that run offline; how long they may take, and which requests they are, is "
