@@ -14,9 +14,9 @@ SCHEDULE_SHARE = "schedule_per_cent"
 def derived(summary: Summary) -> Summary:
     """The metrics of a run and what follows from them; those of the audit are nan where there was none.
 
-    >>> found = derived({"mean_schedule_seconds": 1e-4, "mean_iteration_time": 0.05})
+    >>> found = derived({"mean_schedule_seconds": 0.25, "mean_iteration_time": 0.5})
     >>> found["schedule_milliseconds"], found["schedule_per_cent"]
-    (0.1, 0.2)
+    (250.0, 50.0)
     """
     audit = {name: summary.get(name, float("nan")) for name in SELECTION}
     seconds, each = summary["mean_schedule_seconds"], summary["mean_iteration_time"]
