@@ -31,7 +31,8 @@ FIGURE = Figure(
             why="T_pf is each machine's own for any size here, and S_pf / T_pf, which is all that Equation (6) makes "
             "of the two, grows slowly beyond the knee: from 768 to 2,048 goodput in tokens moves by 7 % at most. What "
             "does matter is that the equation overlooks what decodes read of the cache: on 176B and Llama-3-70B a "
-            "smaller size, and with it a smaller budget, is better, and the calibrated model inverted better still.",
+            "smaller size, and with it a smaller budget, is better, and the calibrated model inverted as good or "
+            "better.",
         )
         for what, metric in (("tokens", "goodput"), ("requests", "request_goodput"))
     ),
