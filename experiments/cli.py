@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -72,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # ended from outside, as by a cluster's time limit, is as by Ctrl-C: no worker is left behind
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return dispatch(words)
     except KeyboardInterrupt:

@@ -104,13 +104,14 @@ def names_above(drawn: Figure, handles: Sequence[Any], labels: Sequence[str], ha
 
 
 def duration_axis(axes: Axes, which: str = "x") -> None:
-    """A logarithmic axis of times: 20 ms, 0.5 s, 100 s; with ticks between the powers of ten where it is short."""
+    """A logarithmic axis of times: 20 ms, 0.5 s, 100 s; with ticks between the powers of ten where it is short,
+    at every other one where it is long."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     low, high = axis.get_view_interval()
     decades = math.log10(high / low)
     steps = (1.0, 2.0, 5.0) if decades < 1.7 else (1.0, 3.0) if decades < 3 else (1.0,)
-    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_locator(LogLocator(100.0 if decades > 5 else 10.0, subs=steps))
     axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
 

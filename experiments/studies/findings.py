@@ -42,7 +42,6 @@ LABELS = {
     "kvc_used": "KV cache holding tokens, %",
     "kvc_unallocated": "KV cache unallocated, %",
     "preemptions": "preemptions",
-    "mean_schedule_seconds": "scheduling, s an iteration",
     "selection_iterations": "iterations with a choice by distance, %",
     "selection_available_tokens": "A_c, tokens",
     "selection_available_kv": "A_m, tokens",

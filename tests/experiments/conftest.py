@@ -22,13 +22,13 @@ Interrupt = Callable[..., str]
 def interrupted(root: Path) -> Iterator[Interrupt]:
     """Starts slosim, interrupts it when it has said a line that begins like that, and gives what it says then.
 
-    It must end with the code of an interrupt within so many seconds, without a traceback.
+    It must end with the code of an interrupt within so many seconds, without a traceback, and leave no process behind.
     """
     begun: list[subprocess.Popen[str]] = []
     program = f"import sys; sys.path.insert(0, {str(root)!r}); from experiments.cli import main; sys.exit(main())"
     default = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
 
-    def interrupt(*words: str, after: str, within: float) -> str:
+    def interrupt(*words: str, after: str, within: float, terminal: bool = True) -> str:
         process = subprocess.Popen(
             [sys.executable, "-u", "-c", program, *words],
             stdout=subprocess.PIPE,
@@ -40,12 +40,18 @@ def interrupted(root: Path) -> Iterator[Interrupt]:
         begun.append(process)
         assert process.stdout is not None
         assert any(line.startswith(after) for line in process.stdout), "it ended before"
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C: to all of them
+        if terminal:
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C: to all of them
+        else:
+            process.terminate()  # as a service or a batch system ends it
         began = time.monotonic()
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130
         assert time.monotonic() - began < within
         assert "Traceback" not in err
+        while time.monotonic() - began < within and alive(process.pid):
+            time.sleep(0.05)
+        assert not alive(process.pid)
         return out
 
     yield interrupt
@@ -53,6 +59,15 @@ def interrupted(root: Path) -> Iterator[Interrupt]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def alive(group: int) -> bool:
+    """Whether a group of processes has any."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.fixture

@@ -190,9 +190,12 @@ def test_what_not_to_trust_is_said(file: Path, capsys: pytest.CaptureFixture[str
     assert "warning: overloaded: vllm (cache.kv_blocks=457, 4 requests/s). " in told
 
 
-def test_ctrl_c_keeps_what_is_finished(interrupted: Interrupt, file: Path) -> None:
+@pytest.mark.parametrize("terminal", [True, False])
+def test_ctrl_c_or_its_end_from_outside_keeps_what_is_finished(
+    terminal: bool, interrupted: Interrupt, file: Path
+) -> None:
     words = ["sweep", str(file), "-o", str(file.parent / "out"), "--jobs", "2", "--seeds", "400"]
-    out = interrupted(*words, after="[", within=30)
+    out = interrupted(*words, after="[", within=30, terminal=terminal)
     assert "the same command goes on from here" in out
     points = file.parent / "out" / "points"
     finished = list(points.glob("*.json"))
