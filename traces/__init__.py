@@ -30,6 +30,7 @@ from traces.fits import lengths, lengths_names
 from traces.pairs import Lengths, Observed, Pair
 from traces.paper import PAPER_RATES, PAPER_REQUESTS, mix, paper_mix, workload
 from traces.readers import FORMATS, Format, load
+from traces.reading import Reading
 from traces.rng import stream
 from traces.slos import Interactive, JobCompletion, Promised, SLORule, assign_slos
 from traces.tokens import OPT, Tokenizer, opt_tokens
@@ -59,6 +60,7 @@ __all__ = [
     "Poisson",
     "Promised",
     "Quantiles",
+    "Reading",
     "Replay",
     "SLORule",
     "SlosimError",

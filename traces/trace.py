@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from traces.checks import Locate, checked_objectives, checked_times, checked_tokens, row_number, same_length
 from traces.columns import checked_codes, digest, encoded, gathered
 from traces.errors import SlosimError
+from traces.reading import Reading
 from traces.types import SLO, TraceRow
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Trace:
     """What the requests are called in their source, if anything."""
     name: str = ""
     """What the trace is called in tables and files."""
+    reading: Reading | None = None
+    """What was read from the file that it came from; None for traces that came from none."""
 
     @classmethod
     def from_rows(cls, rows: Iterable[TraceRow | tuple[Any, ...]], *, name: str = "", sort: bool = False) -> Trace:
@@ -85,6 +88,7 @@ class Trace:
         name: str = "",
         sort: bool = False,
         locate: Locate = row_number,
+        reading: Reading | None = None,
     ) -> Trace:
         """Check columns and make a trace of them, copying none that has the right type already.
 
@@ -106,6 +110,7 @@ class Trace:
             tuple(applications),
             ids,
             name,
+            reading,
         )
         same_length(**trace._columns(), ids=ids)
         return trace._ordered(sort, locate)._read_only()
