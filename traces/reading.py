@@ -24,7 +24,7 @@ class Reading:
     time_unit: str | None = None
     """s, ms, us, ns or dates; None: the file does not record arrivals."""
     time_evidence: str = ""
-    """How the unit is known: "the format says so", "--time-unit", "whole stamps of 13 digits: epoch milliseconds" ..."""
+    """How the unit is known, such as "the format says so" or "whole stamps of 13 digits: epoch milliseconds"."""
     first_arrival: float | str | None = None
     """The first arrival as it stands in the file, in its own unit (the trace itself starts at 0)."""
     left_out: Mapping[str, int] = field(default_factory=dict)
