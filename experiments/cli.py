@@ -10,10 +10,11 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 COMMANDS = {
     "compare": "compare policies on one workload: table, pictures, files",
@@ -72,11 +73,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
+    from traces.errors import flags_in_hints
+
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:  # ended from outside, as by a cluster's time limit, is as by Ctrl-C: no worker is left behind
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return dispatch(words)
+        with flags_in_hints(), trace_warnings_in_one_line():
+            return dispatch(words)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -111,6 +115,26 @@ def dispatch(words: list[str]) -> int:
     )
     command.configure(own)
     return int(command.main(own.parse_args(words[1:])))
+
+
+@contextmanager
+def trace_warnings_in_one_line() -> Iterator[None]:
+    """Prints what a file lost in reading as one line on standard error, not in Python's form."""
+    import warnings
+
+    from traces.errors import TraceWarning
+
+    with warnings.catch_warnings():
+        plain = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, TraceWarning):
+                print(f"slosim: {message}", file=sys.stderr)
+            else:
+                plain(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _refuse(word: str) -> NoReturn:

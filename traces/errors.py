@@ -1,6 +1,26 @@
 """What a user sees when an input is wrong: one sentence saying what, where and what to do."""
 
-__all__ = ["SlosimError", "TraceWarning"]
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+__all__ = ["SlosimError", "TraceWarning", "asked_by", "flags_in_hints"]
+
+_FLAGS: ContextVar[bool] = ContextVar("flags_in_hints", default=False)
+_OPTIONS = {
+    "format": "--format",
+    "columns": "--columns",
+    "time_unit": "--time-unit",
+    "keep_start": "--keep-start",
+    "start": "--from",
+    "end": "--to",
+    "requests": "--requests",
+}
+"""Arguments of `traces.load` that have a flag of their own."""
 
 
 class SlosimError(ValueError):
@@ -12,3 +32,33 @@ class SlosimError(ValueError):
 
 class TraceWarning(UserWarning):
     """A file could be read, but not all of it: what was left out, and how much was kept."""
+
+
+@contextmanager
+def flags_in_hints() -> Iterator[None]:
+    """Make hints name flags of the command line rather than arguments of Python functions."""
+    before = _FLAGS.set(True)
+    try:
+        yield
+    finally:
+        _FLAGS.reset(before)
+
+
+def asked_by(**arguments: Any) -> str:
+    """Return these arguments of `traces.load` as the user has to write them: as flags, or as Python arguments.
+
+    >>> asked_by(time_unit="ms", skip_empty=True)
+    "time_unit='ms', skip_empty=True"
+    """
+    if not _FLAGS.get():
+        return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return " ".join(_as_flag(name, value) for name, value in arguments.items())
+
+
+def _as_flag(name: str, value: Any) -> str:
+    if name not in _OPTIONS:
+        return f"--set trace.reader.{name}={json.dumps(value)}"
+    if isinstance(value, Mapping):
+        value = ",".join(f"{field}={column}" for field, column in value.items())
+    text = f"'{value}'" if set(str(value)) & set(' ;|&()$*?<>"\\') else str(value)
+    return _OPTIONS[name] if value is True else f"{_OPTIONS[name]} {text}"

@@ -31,6 +31,8 @@ class Reading:
     """Rows left out, by reason, such as {"failed (no response tokens)": 2}."""
     ignored: tuple[str, ...] = ()
     """Columns or keys that say something which the simulator does not model, such as hash_ids."""
+    start_kept: bool = False
+    """Whether arrivals count from the file's own zero rather than from the first one."""
     notes: tuple[str, ...] = ()
     """Anything else in one sentence each, such as "3 conversations begin with a system message, counted as prompt"."""
 
@@ -49,7 +51,8 @@ class Reading:
         """Return the record in one line: format, time unit, first arrival, what was left out and ignored."""
         unit = "no arrivals recorded" if self.time_unit is None else f"times in {self.time_unit}"
         why = f" ({self.time_evidence})" if self.time_unit is not None and self.time_evidence else ""
-        first = "" if self.first_arrival is None else f"first arrival at {self.first_arrival}, taken as 0"
+        start = "kept" if self.start_kept else "taken as 0"
+        first = "" if self.first_arrival is None else f"first arrival at {self.first_arrival}, {start}"
         return "; ".join(part for part in (f"{self.format}, {unit}{why}", first, *self.warnings()) if part)
 
     def to_dict(self) -> dict[str, Any]:

@@ -136,7 +136,8 @@ class Trace:
         return self._taken(chosen if chosen.size else chosen.astype(np.intp))._ordered()._read_only()
 
     def __repr__(self) -> str:
-        return f"<Trace {self.name + ': ' if self.name else ''}{len(self)} requests>"
+        told = f"; {self.reading.describe()}" if self.reading else ""
+        return f"<Trace {self.name + ': ' if self.name else ''}{len(self)} requests{told}>"
 
     def head(self, count: int) -> Trace:
         """Return the first `count` requests."""

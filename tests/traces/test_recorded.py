@@ -50,12 +50,12 @@ def lines(rows: list[dict[str, object]]) -> str:
 CASES: list[tuple[str, str, list[tuple[float, int, int]]]] = [
     ("azure", AZURE_2023, [(0.0, 374, 44), (4.314579, 396, 109), (4.541877, 879, 55)]),
     ("azure", AZURE_2024, [(0.0, 2162, 5), (0.007405, 2399, 6), (1.0, 76, 15)]),
-    ("burstgpt", BURST_2, [(5.0, 472, 18), (118.0, 417, 276), (150.5, 100, 20)]),
-    ("burstgpt", BURST_3, [(5.0, 472, 18), (118.0, 417, 276)]),
-    ("vidur", VIDUR, [(0.25, 300, 40), (0.5, 100, 20)]),
+    ("burstgpt", BURST_2, [(0.0, 472, 18), (113.0, 417, 276), (145.5, 100, 20)]),
+    ("burstgpt", BURST_3, [(0.0, 472, 18), (113.0, 417, 276)]),
+    ("vidur", VIDUR, [(0.0, 300, 40), (0.25, 100, 20)]),
     ("vidur", "num_prefill_tokens,num_decode_tokens,pd_ratio\n7,8,0.9\n", [(0.0, 7, 8)]),
     ("mooncake", lines(MOONCAKE), [(0.0, 6758, 500), (27.482, 7322, 490)]),
-    ("timed_trace", lines(TIMED), [(0.5, 40, 5), (2.0, 16, 6)]),
+    ("timed_trace", lines(TIMED), [(0.0, 40, 5), (1.5, 16, 6)]),
 ]
 
 
@@ -80,7 +80,7 @@ def test_burstgpt_models_are_applications_and_can_be_chosen(tmp_path: Path) -> N
     path.write_text(BURST_2)
     assert load(path).application_labels().tolist() == ["ChatGPT", "GPT-4", "GPT-4"]
     only = load(path, model="GPT-4")
-    assert close(only, [(118.0, 417, 276), (150.5, 100, 20)])
+    assert close(only, [(0.0, 417, 276), (32.5, 100, 20)])
     with pytest.raises(SlosimError, match=r"burst.csv: the file has no request of model 'GPT-5'"):
         load(path, model="GPT-5")
     with pytest.raises(SlosimError, match=r"burst.csv, line 3, field Response tokens: 0.0 is not a whole number"):
@@ -106,7 +106,7 @@ def test_requests_without_tokens_can_be_left_out(tmp_path: Path) -> None:
 def test_timed_traces_may_have_another_unit(tmp_path: Path) -> None:
     path = tmp_path / "timed.jsonl"
     path.write_text(lines(TIMED))
-    assert load(path, seconds=0.1).arrived_at.tolist() == [0.05, 0.2]
+    assert load(path, seconds=0.1).arrived_at.tolist() == [0.0, pytest.approx(0.15)]
 
 
 def test_milliseconds_or_seconds_is_asked_when_the_rows_do_not_tell(tmp_path: Path) -> None:
