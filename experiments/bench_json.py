@@ -1,10 +1,13 @@
 """Results in the form of `vllm bench serve --save-result`, so that tools that read its JSON read ours.
 
-Definitions are those of vLLM 0.33 (read in its source): milliseconds in the keys that say so; only completed requests
-count; TPOT leaves out requests of one token, which count as TPOT 0 for goodput; ITL pools all gaps; percentiles are
-linear and standard deviations have ddof 0; `duration` runs from the first dispatch to the last completion; the most
-output tokens and concurrent requests are over 1 s bins from the first dispatch on, a request being in every bin that
-it touches.
+Definitions are those of vLLM 0.33 (read in its source), but for the peak concurrency: milliseconds in the keys that say
+so; only completed requests count; TPOT leaves out requests of one token, which count as TPOT 0 for goodput; ITL pools
+all gaps; percentiles are linear and standard deviations have ddof 0; `duration` runs from the first dispatch to the last
+completion; the most output tokens are over 1 s bins from the first dispatch on.
+
+`max_concurrent_requests` is exact, as in vLLM's code after 0.33 (commit 009e6d4a): the most requests in flight at one
+moment, each from its dispatch up to, not including, its completion. vLLM 0.33 itself counted a request in every 1 s bin
+that it touched, which exceeds the true peak.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from experiments.served import Served, served_by
 from sim.recorder import FINISHED
 from sim.result import RunResult
 from sim.statistic import Sample
-from sim.tokens import Booleans
+from sim.tokens import Booleans, Floats
 from traces.errors import SlosimError
 
 GOODPUT_NAMES = ("ttft", "tpot", "e2el")
@@ -141,15 +144,21 @@ def _described(sample: Sample, name: str, percentiles: Sequence[float]) -> dict[
 
 
 def _peaks(run: Served) -> tuple[float, int]:
-    """Most output tokens and most requests in any 1 s bin."""
+    """Most output tokens in any 1 s bin, and most requests in flight at one moment."""
     if not len(run.started):
         return 0.0, 0
-    origin = run.started.min()
     came = run.token_numbers > 0
-    tokens = np.bincount((run.token_times[came] - origin).astype(np.int64), run.token_numbers[came])
-    first, last = ((edge - origin).astype(np.int64) for edge in (run.started, run.started + run.latency))
-    change = np.bincount(first, minlength=last.max() + 2) - np.bincount(last + 1, minlength=last.max() + 2)
-    return float(tokens.max()), int(np.cumsum(change).max())
+    seconds = (run.token_times[came] - run.started.min()).astype(np.int64)
+    tokens = np.bincount(seconds, run.token_numbers[came])
+    return float(tokens.max()), peak_concurrency(run.started, run.started + run.latency)
+
+
+def peak_concurrency(started: Floats, ended: Floats) -> int:
+    """The most of the intervals [started, ended) that hold one moment; seconds, one row per request."""
+    moments = np.concatenate([ended, started])
+    changes = np.concatenate([np.full(len(ended), -1), np.ones(len(started), np.int64)])
+    order = np.argsort(moments, kind="stable")
+    return int(np.cumsum(changes[order]).max(initial=0))
 
 
 def _rate(number: int, seconds: float) -> float:

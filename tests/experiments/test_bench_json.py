@@ -52,7 +52,32 @@ def test_figures_are_vllm_s_own(recorded: dict[str, Any]) -> None:
     found = metrics(run, good_requests(run, recorded["goodput"]), percentiles=percentiles)
     expected = expected_keys(recorded["expected"])
     assert len(expected) == 43, "all of vLLM's figures are compared"
+    assert expected["max_concurrent_requests"] == 23, "by 1 s bins, as 0.33 had it; since then it is exact"
+    expected["max_concurrent_requests"] = most_at_once(
+        [(row["start_time"], row["start_time"] + row["latency"]) for row in recorded["requests"] if row["success"]]
+    )
+    assert expected["max_concurrent_requests"] == 12
     assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-12)
+
+
+def most_at_once(intervals: list[tuple[float, float]]) -> int:
+    """Brute force: at every start, count the intervals [start, end) that hold it."""
+    return max((sum(begin <= at < end for begin, end in intervals) for at, _ in intervals), default=0)
+
+
+moments = st.integers(0, 12).map(lambda quarter: quarter / 4)
+
+
+@given(st.lists(st.tuples(moments, st.integers(1, 12).map(lambda quarter: quarter / 4)), max_size=12))
+def test_the_peak_concurrency_is_exact(requests: list[tuple[float, float]]) -> None:
+    run = served([Output(True, 1, 1, start, latency, latency) for start, latency in requests], 9.0)
+    intervals = [(start, start + latency) for start, latency in requests]
+    assert metrics(run)["max_concurrent_requests"] == most_at_once(intervals)
+
+
+def test_requests_that_only_touch_are_not_concurrent() -> None:
+    run = served([Output(True, 1, 1, float(start), 1.0, 1.0) for start in range(5)], 5.0)
+    assert metrics(run)["max_concurrent_requests"] == 1
 
 
 def seen_by_clients(result: RunResult) -> list[Output]:
