@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from costmodel.facts import GPUS, MODELS, GPUFacts, ModelFacts
 from costmodel.facts_json import gpu_of, model_of, named
@@ -28,6 +28,19 @@ NAMES = ("format", "name", "model", "gpu", "tensor_parallel", "cost_model", "pap
 
 NUMBERS = re.compile(r"\[[^\[\]{}]*\]")
 """A list in JSON without lists in it."""
+
+BLOCK_SIZE = 32
+"""Tokens per cache block unless another size is given: the paper's (vLLM's own default is 16)."""
+MEMORY_UTILIZATION = 0.9
+"""Share of the GPU's memory that the engine takes, weights included, unless another share is given: vLLM's for long."""
+
+
+class Cache(NamedTuple):
+    """The key-value cache of one replica."""
+
+    kv_blocks: int
+    block_size: int
+    """Tokens per block."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,27 @@ class Profile:
     def kv_blocks(self, block_size: int = 16, memory_utilization: float = 0.9, kvc_bytes: float | None = None) -> int:
         """Whole cache blocks of `block_size` tokens; the rest as in `kv_tokens`."""
         return self.kv_tokens(memory_utilization, kvc_bytes) // block_size
+
+    def cache(
+        self,
+        kv_blocks: int | None = None,
+        block_size: int | None = None,
+        *,
+        kvc_bytes: float | None = None,
+        memory_utilization: float | None = None,
+    ) -> Cache:
+        """The cache that `simulate` and the command line take: this method alone holds their defaults.
+
+        Blocks have `block_size` tokens, else `BLOCK_SIZE`. Their number is `kv_blocks`; else what fits into `kvc_bytes`
+        or into what the weights leave of `memory_utilization`; else what fits into the paper's cache, where the profile
+        knows it; else into what the weights leave of 90 % of the memory. Raises SlosimError as in `kv_tokens`.
+        """
+        size = BLOCK_SIZE if block_size is None else block_size
+        if kv_blocks is not None:
+            return Cache(kv_blocks, size)
+        if kvc_bytes is None and memory_utilization is None:
+            kvc_bytes = self.paper.get("kvc_bytes")
+        return Cache(self.kv_blocks(size, memory_utilization or MEMORY_UTILIZATION, kvc_bytes), size)
 
     @cached_property
     def pivot(self) -> Pivot:

@@ -1,9 +1,9 @@
 """Results in the form of `vllm bench serve --save-result`, so that tools that read its JSON read ours.
 
-Definitions are those of vLLM 0.33 (read in its source), but for the peak concurrency: milliseconds in the keys that say
-so; only completed requests count; TPOT leaves out requests of one token, which count as TPOT 0 for goodput; ITL pools
-all gaps; percentiles are linear and standard deviations have ddof 0; `duration` runs from the first dispatch to the last
-completion; the most output tokens are over 1 s bins from the first dispatch on.
+Definitions are those of vLLM 0.33 (read in its source), but for the peak concurrency: milliseconds in the keys that
+say so; only completed requests count; TPOT leaves out requests of one token, which count as TPOT 0 for goodput; ITL
+pools all gaps; percentiles are linear and standard deviations have ddof 0; `duration` runs from the first dispatch to
+the last completion; the most output tokens are over 1 s bins from the first dispatch on.
 
 `max_concurrent_requests` is exact, as in vLLM's code after 0.33 (commit 009e6d4a): the most requests in flight at one
 moment, each from its dispatch up to, not including, its completion. vLLM 0.33 itself counted a request in every 1 s bin

@@ -14,7 +14,8 @@ from experiments.causes.table import causes_table
 from experiments.console import Steps
 from experiments.files import write_json, write_text
 from experiments.grid import Cell, Outcome, Summary, cells, load_name, run_cell
-from experiments.inputs import Inputs, build
+from experiments.header import print_header
+from experiments.inputs import build
 from experiments.pool import remove_drafts, run_all
 from experiments.replications import paired_table
 from experiments.results import read
@@ -55,7 +56,8 @@ class Comparing:
         write_json(
             self.folder / "scenario.json", self.scenario.model_dump(mode="json") | {"digest": self.scenario.digest}
         )
-        self._introduce(build(tasks[0].scenario), tasks)
+        rates = sorted({cell.rate for cell in tasks if cell.rate is not None})
+        print_header(self.out, self.scenario, build(tasks[0].scenario), rates, len(tasks), self.jobs)
         try:
             self._run_all(tasks)
             self._bound()
@@ -69,27 +71,6 @@ class Comparing:
             self._show(rate)
         self._sweep()
         self._conclude()
-
-    def _introduce(self, inputs: Inputs, tasks: list[Cell]) -> None:
-        profile, trace = inputs.profile, self.scenario.trace
-        rates = sorted({cell.rate for cell in tasks if cell.rate is not None})
-        seeds = (
-            f", {self.scenario.seeds} seeds from {trace.seed}" if self.scenario.seeds > 1 else f", seed {trace.seed}"
-        )
-        tokens, jobs = inputs.kv_blocks * inputs.block_size, min(self.jobs, len(tasks))
-        replicas = f", on each of {self.scenario.replicas} replicas" if self.scenario.replicas > 1 else ""
-        told = {
-            "trace": f"{inputs.trace.name}: {len(inputs.trace):,} requests{seeds}",
-            "loads": f"{', '.join(f'{rate:g}' for rate in rates)} requests/s" if rates else "as recorded",
-            "profile": f"{profile.name}{' (a prior: nothing was measured)' if profile.prior else ''}: S_pf "
-            f"{profile.pivot.forward_size} tokens in {1e3 * profile.pivot.time:.0f} ms",
-            "KV cache": f"{inputs.kv_blocks} blocks of {inputs.block_size} = {tokens:,} tokens{replicas}",
-            "policies": "; ".join(policy.title for policy in self.scenario.policies),
-            "work": f"{len(tasks)} runs on {jobs} {'core' if jobs == 1 else 'cores'}",
-        }
-        for name, text in told.items():
-            self.out.print(f"{name:9} {text}", markup=False)
-        self.out.print()
 
     def _run_all(self, tasks: list[Cell]) -> None:
         with Steps(self.out, "starting", len(tasks)) as steps:

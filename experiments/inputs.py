@@ -9,7 +9,7 @@ import numpy as np
 
 from costmodel import Profile, profile
 from experiments.named import check_policy, predictor
-from experiments.scenario import CacheSettings, PolicySettings, Scenario
+from experiments.scenario import PolicySettings, Scenario
 from experiments.workload_settings import ObjectiveSettings, SLOSettings, TraceSettings
 from sim.predictor import Predictor
 from sim.result import RunResult
@@ -56,9 +56,9 @@ def build(scenario: Scenario) -> Inputs:
     """Makes or reads everything that the scenario names; raises SlosimError for what does not exist or fit."""
     found = the_profile(scenario)
     trace = with_objectives(the_trace(scenario.trace), scenario.slos, found, scenario.trace.seed)
-    blocks = cache_blocks(scenario.cache, found)
+    cache = found.cache(**scenario.cache.model_dump())
     told = None if scenario.predictor is None else predictor(scenario.predictor)
-    return Inputs(trace, found, blocks, scenario.cache.block_size, told)
+    return Inputs(trace, found, cache.kv_blocks, cache.block_size, told)
 
 
 def run(
@@ -95,26 +95,20 @@ def the_profile(scenario: Scenario) -> Profile:
     return found
 
 
-def cache_blocks(cache: CacheSettings, found: Profile) -> int:
-    """Blocks of one replica: as said; else of the paper's cache if the profile knows it; else in 90 % of the memory."""
-    if cache.kv_blocks is not None:
-        return cache.kv_blocks
-    kvc_bytes = cache.kvc_bytes
-    if kvc_bytes is None and cache.memory_utilization is None:
-        kvc_bytes = found.paper.get("kvc_bytes")
-    return found.kv_blocks(cache.block_size, cache.memory_utilization or 0.9, kvc_bytes)
-
-
 def the_trace(settings: TraceSettings) -> Trace:
     """The requests, without the objectives of the scenario."""
     return _generated(settings) if settings.generated else _recorded(settings)
 
 
+def the_rate(settings: TraceSettings) -> float:
+    """Requests per second of a generated workload: as said, else the paper's."""
+    return settings.rate or (MIX_RATE if settings.source == "paper_mix" else PAPER_RATES[settings.source])
+
+
 def _generated(settings: TraceSettings) -> Trace:
-    mixed = settings.source == "paper_mix"
-    rate = settings.rate or (MIX_RATE if mixed else PAPER_RATES[settings.source])
+    rate = the_rate(settings)
     arrivals = _arrivals(settings, rate)
-    if mixed:
+    if settings.source == "paper_mix":
         return paper_mix(
             settings.requests or 20_000,
             rate,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from time import process_time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from simpy import Environment, Event
 
@@ -127,11 +127,15 @@ class Bench:
     def capacity(self, blocks: int | None = None) -> float:
         """Requests per second that vllm serves when all come at once."""
         trace = workload("sharegpt", requests=min(2_000, self.scale.requests), arrivals=Burst())
-        return len(trace) / simulate(trace, "vllm", self.machine, kv_blocks=blocks).end
+        return len(trace) / simulate(trace, "vllm", self.machine, **self._cache(blocks)).end
 
     def paper_blocks(self) -> int:
         """The paper's cache, in blocks of 16."""
         return self.machine.kv_blocks(16, kvc_bytes=self.machine.paper["kvc_bytes"])
+
+    def _cache(self, blocks: int | None) -> dict[str, Any]:
+        """So many blocks of 16; None: as many as all of the GPU's memory holds."""
+        return {"kv_blocks": blocks or self.machine.kv_blocks(16), "block_size": 16}
 
     def light(self) -> Iterator[Line]:
         """ShareGPT with SLOs at 60 % of capacity, in the paper's cache and in all of the GPU's memory."""
@@ -168,7 +172,7 @@ class Bench:
     ) -> Line:
         bare = bare_timeouts(self.scale.timeouts)
         began = process_time()
-        result: RunResult = simulate(trace, policy, self.machine, kv_blocks=kv_blocks)
+        result: RunResult = simulate(trace, policy, self.machine, **self._cache(kv_blocks))
         seconds = process_time() - began
         bare = (bare + bare_timeouts(self.scale.timeouts)) / 2
         number = len(result.iterations["end"])
@@ -198,7 +202,7 @@ class Bench:
         watch = Stopwatch(steps // 4, steps // 4 + steps)
         bare = bare_timeouts(self.scale.timeouts)
         with suppress(Enough):
-            simulate(trace, policy, self.machine, kv_blocks=kv_blocks, watch=watch)
+            simulate(trace, policy, self.machine, watch=watch, **self._cache(kv_blocks))
         rate = steps / max(watch.seconds, 1e-9)
         return Line(group, name, rate, rate / bare, float("nan"), steps)
 
@@ -224,7 +228,7 @@ def million_here(requests: int) -> None:
     machine = profile(PROFILE)
     trace = workload("sharegpt", requests=requests, rate=0.6 * Bench(Scale()).capacity())
     began = process_time()
-    result = simulate(trace, "vllm", machine)
+    result = simulate(trace, "vllm", machine, kv_blocks=machine.kv_blocks(16), block_size=16)
     seconds, told = process_time() - began, result.summary()
     usage = getrusage(RUSAGE_SELF)
     figures = {

@@ -13,18 +13,19 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from costmodel.profile import BLOCK_SIZE
 from experiments.named import PolicyName, check_policy, check_predictor, split_spec
 from experiments.workload_settings import Positive, Settings, SLOSettings, TraceSettings
 
 
 class CacheSettings(Settings):
-    """How large the key-value cache of a replica is; one of the three sizes at most."""
+    """How large the key-value cache of a replica is; one of the three sizes at most, `Profile.cache` without one."""
 
     kvc_bytes: Positive | None = None
     memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of the GPU's memory that the engine may take, weights included."""
     kv_blocks: Annotated[int, Field(ge=1)] | None = None
-    block_size: Annotated[int, Field(ge=1)] = 32
+    block_size: Annotated[int, Field(ge=1)] = BLOCK_SIZE
     """Tokens per block (32: the paper's; vLLM's own default is 16)."""
 
     @model_validator(mode="after")

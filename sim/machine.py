@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from costmodel import CostModel, prompt
 from costmodel.pivot import Pivot, pivot
+from costmodel.profile import BLOCK_SIZE
 from sim.result import Capacity
 from traces.errors import SlosimError
 
@@ -23,15 +24,19 @@ class Machine:
 
     @staticmethod
     def of(profile: Any, kv_blocks: int | None, block_size: int | None) -> Machine:
-        """Of a profile or a bare cost model; raises SlosimError where something is missing or makes no sense."""
-        size = 16 if block_size is None else block_size
+        """Of a profile, with its default cache (`Profile.cache`), or of a bare cost model with ``kv_blocks``.
+
+        Raises SlosimError where something is missing or makes no sense.
+        """
+        size = BLOCK_SIZE if block_size is None else block_size
         model = getattr(profile, "cost_model", profile)
         if size < 1 or (kv_blocks is not None and kv_blocks < 1):
             raise SlosimError(f"block_size and kv_blocks must be at least 1, not {size} and {kv_blocks}")
         if not callable(getattr(model, "iteration_time", None)):
             raise SlosimError(f"{profile!r} is neither a profile nor a cost model: it has no iteration_time(shape)")
         if model is not profile:
-            return Machine(model, kv_blocks or profile.kv_blocks(size), size, profile)
+            cache = profile.cache(kv_blocks, block_size)
+            return Machine(model, cache.kv_blocks, cache.block_size, profile)
         if kv_blocks is None:
             raise SlosimError("a bare cost model does not say how large the cache is: give kv_blocks")
         return Machine(model, kv_blocks, size)

@@ -57,9 +57,10 @@ def simulate(
 ) -> RunResult:
     """Serves ``trace`` with ``scheduler`` on a machine described by ``profile``; the same inputs give the same story.
 
-    ``profile`` is a profile or a bare cost model (then ``kv_blocks`` must be given); ``horizon`` stops the clock
-    (seconds); ``warmup`` is the share of the arrivals' time left out of metrics; ``predictor`` is what policies learn
-    of output lengths, drawn with ``seed``; ``coast=False`` and ``plain=True`` are slow, obvious ways to the same story.
+    ``profile`` is a profile, whose `Profile.cache` says what ``kv_blocks`` and ``block_size`` are unless given, or a
+    bare cost model (then ``kv_blocks`` must be given); ``horizon`` stops the clock (seconds); ``warmup`` is the share
+    of the arrivals' time left out of metrics; ``predictor`` is what policies learn of output lengths, drawn with
+    ``seed``; ``coast=False`` and ``plain=True`` are slow, obvious ways to the same story.
     Raises ``SlosimError`` on inputs that make no sense and ``SchedulerError`` if the policy breaks the protocol.
     """
     machine = Machine.of(profile, kv_blocks, block_size)

@@ -66,7 +66,7 @@ def _cache(found: Profile, block_size: int, memory: float) -> Iterator[str]:
     yield f"  KV cache    {found.model.kv_bytes_per_token:,} bytes per token"
     if "kvc_bytes" in found.paper:
         yield _size(
-            f"the paper's {found.paper['kvc_bytes'] / 1e9:g} GB",
+            f"the paper's {found.paper['kvc_bytes'] / 1e9:g} GB (the default)",
             found.kv_tokens(kvc_bytes=found.paper["kvc_bytes"]),
             block_size,
         )

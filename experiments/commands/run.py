@@ -39,6 +39,7 @@ def main(options: Namespace) -> int:
     from experiments.compare import DEFAULTS
     from experiments.console import Steps, console
     from experiments.grid import Cell, keep
+    from experiments.header import print_header
     from experiments.inputs import build, run
     from experiments.named import split_spec
     from experiments.table import Comparison
@@ -51,6 +52,7 @@ def main(options: Namespace) -> int:
     scenario = scenario.at(None)
     cell = Cell(scenario, 0, scenario.trace.rate, scenario.trace.seed, options.output, detailed=True)
     out, inputs = console(), build(scenario)
+    print_header(out, scenario, inputs, [scenario.trace.rate] if scenario.trace.rate else [])
     with Steps(out, cell.title, len(inputs.trace)) as steps:
         result = run(scenario, scenario.policies[0], inputs, lambda done, _, now: steps.reached(done, f"{now:.0f} s"))
     for table in Comparison.of({cell.title: result.summary()}).tables(out.width):

@@ -235,3 +235,16 @@ def test_importing_costmodel_and_reading_a_profile_loads_nothing_heavy(root: Pat
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.split() == []
+
+
+def test_the_default_cache_is_the_paper_s_where_the_profile_knows_it() -> None:
+    """12 GB hold 14,648 tokens of 819,200 bytes: 457 blocks of 32; without the paper's cache, 90 % of the memory."""
+    ours = profile("opt-13b@a100-80gb-vllm")
+    assert ours.cache() == (12_000_000_000 // 819_200 // 32, 32) == (457, 32)
+    assert ours.cache(block_size=16) == (915, 16)
+    assert ours.cache(kv_blocks=5) == (5, 32)
+    assert ours.cache(memory_utilization=0.5) == (ours.kv_blocks(32, 0.5), 32)
+    assert ours.cache(kvc_bytes=819_200 * 320) == (10, 32)
+    other = replace(ours, paper={})
+    assert other.cache() == (ours.kv_blocks(32, 0.9), 32)
+    assert other.cache().kv_blocks > 457

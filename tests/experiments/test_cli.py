@@ -249,3 +249,40 @@ def test_a_policy_of_one_s_own_is_checked_and_run(tmp_path: Path) -> None:
     run = slosim("run", "mine:Good", "--requests", "5", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "results" / "run" / "summary.json").is_file()
+
+
+def test_run_prints_the_header_of_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--requests", "5", "--seed", "3", "-o"]
+    assert main(["run", "vllm", "--rate", "2", *words, str(tmp_path / "run")]) == 0
+    ours = capsys.readouterr().out.split("\n\n")[0]
+    assert main(["compare", "-p", "vllm", "--rate", "2", "--jobs", "1", *words, str(tmp_path / "compare")]) == 0
+    assert ours == capsys.readouterr().out.split("\n\n")[0]
+    assert "KV cache  457 blocks of 32 = 14,624 tokens" in ours
+    assert "paper_mix: 5 requests, seed 3" in ours
+
+
+def test_how_many_requests_are_meant_is_said(tmp_path: Path) -> None:
+    """Nobody said how many: the paper's 90,000 of ShareGPT (traces.md), at its 28 requests per second."""
+    from experiments.header import header
+    from experiments.inputs import build
+    from experiments.scenario import Scenario
+
+    silent, said = (Scenario(trace={"source": "sharegpt", **more}) for more in ({}, {"requests": 5}))
+    lines = header(silent, build(silent), (), 1, 1)
+    assert "90,000 requests (the paper's number; --requests N for others)" in lines["trace"]
+    assert lines["loads"] == "28 requests/s (the paper's)"
+    assert "the paper's number" not in header(said, build(said), (), 1, 1)["trace"]
+
+
+def test_python_and_the_command_line_serve_from_the_same_cache() -> None:
+    from costmodel import profile
+    from experiments.inputs import build, run
+    from experiments.scenario import Scenario
+    from sim.simulation import simulate
+
+    scenario = Scenario(trace={"requests": 60, "rate": 0.6})
+    inputs = build(scenario)
+    ours, theirs = simulate(inputs.trace, "vllm", profile(scenario.profile)), run(scenario, "vllm", inputs)
+    assert ours.capacity == theirs.capacity
+    assert (ours.capacity.kv_blocks, ours.capacity.block_size) == (457, 32)
+    assert ours.summary()["slo_attainment_requests"] == theirs.summary()["slo_attainment_requests"]

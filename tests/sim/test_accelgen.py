@@ -375,7 +375,7 @@ def test_switches_change_a_run() -> None:
     trace = Trace.from_rows(rows)
 
     def ends(policy: AccelGen) -> list[float]:
-        return simulate(trace, policy, PROFILE, kv_blocks=500).iterations["end"].tolist()  # type: ignore[no-any-return]
+        return simulate(trace, policy, PROFILE, kv_blocks=500, block_size=16).iterations["end"].tolist()  # type: ignore[no-any-return]
 
     standard = ends(AccelGen())
     switched: list[dict[str, Any]] = [

@@ -135,7 +135,7 @@ def test_what_makes_no_sense_is_refused() -> None:
         simulate(little_trace(0), "vllm", Flat())
     with pytest.raises(SlosimError, match="at least 1, not 0 and 5"):
         simulate(little_trace(0), "vllm", Flat(), kv_blocks=5, block_size=0)
-    with pytest.raises(SlosimError, match="at least 1, not 16 and 0"):
+    with pytest.raises(SlosimError, match="at least 1, not 32 and 0"):
         simulate(little_trace(0), "vllm", Flat(), kv_blocks=0)
     with pytest.raises(UnknownScheduler, match="did you mean 'vllm'"):
         simulate(little_trace(0), "vlm", Flat(), kv_blocks=5)
@@ -143,7 +143,7 @@ def test_what_makes_no_sense_is_refused() -> None:
 
 def test_machines() -> None:
     machine = Machine.of(PROFILE, None, None)
-    assert (machine.block_size, machine.kv_blocks) == (16, PROFILE.kv_blocks(16))
+    assert (machine.block_size, machine.kv_blocks) == (32, 457)
     assert (machine.name, machine.digest) == (PROFILE.name, PROFILE.digest)
     assert Machine.of(PROFILE, 77, 32).kv_blocks == 77
     assert machine.pivot_of("measured") == (PROFILE.pivot.forward_size, PROFILE.pivot.time)
@@ -166,7 +166,7 @@ def test_what_a_run_says_about_itself() -> None:
     assert (about["profile"], about["profile_digest"]) == (PROFILE.name, PROFILE.digest)
     assert (about["seed"], about["warmup"], about["replicas"]) == (7, 0.1, 2)
     assert (about["predictor"], about["router"]) == (repr(Perfect()), "LeastLoaded()")
-    assert (about["trace_digest"], about["horizon"], about["block_size"]) == (trace.digest, None, 16)
+    assert (about["trace_digest"], about["horizon"], about["block_size"]) == (trace.digest, None, 32)
     assert about["cpu_seconds"] >= 0
     assert about["wall_seconds"] > 0
 

@@ -1,0 +1,69 @@
+"""The header of `run`, `compare` and their like: which requests, which machine, which policies.
+
+Six lines say what a user would otherwise have to guess, defaults included: how many requests a source without
+`--requests` means, and which cache a profile comes with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from experiments.inputs import Inputs, the_rate
+from experiments.scenario import Scenario
+
+
+def print_header(
+    out: Console, scenario: Scenario, inputs: Inputs, rates: Sequence[float] = (), runs: int = 1, jobs: int = 1
+) -> None:
+    """Prints what is about to run; `rates` are the loads of all runs, requests/s (none: as recorded)."""
+    for name, text in header(scenario, inputs, rates, runs, jobs).items():
+        out.print(f"{name:9} {text}", markup=False)
+    out.print()
+
+
+def header(scenario: Scenario, inputs: Inputs, rates: Sequence[float], runs: int, jobs: int) -> dict[str, str]:
+    """The lines of the header by name."""
+    cores = min(jobs, runs)
+    return {
+        "trace": _requests(scenario, inputs),
+        "loads": _loads(scenario, rates),
+        "profile": _profile(inputs),
+        "KV cache": _cache(scenario, inputs),
+        "policies": "; ".join(policy.title for policy in scenario.policies),
+        "work": f"{runs} {'run' if runs == 1 else 'runs'} on {cores} {'core' if cores == 1 else 'cores'}",
+    }
+
+
+def number_meant(scenario: Scenario) -> str:
+    """Why a generated workload has so many requests, where nobody said how many; nothing elsewhere."""
+    trace = scenario.trace
+    return " (the paper's number; --requests N for others)" if trace.generated and trace.requests is None else ""
+
+
+def _requests(scenario: Scenario, inputs: Inputs) -> str:
+    first = scenario.trace.seed
+    seeds = f", {scenario.seeds} seeds from {first}" if scenario.seeds > 1 else f", seed {first}"
+    return f"{inputs.trace.name}: {len(inputs.trace):,} requests{number_meant(scenario)}{seeds}"
+
+
+def _loads(scenario: Scenario, rates: Sequence[float]) -> str:
+    trace = scenario.trace
+    if trace.arrivals == "burst":
+        return "all at once"
+    if rates:
+        return f"{', '.join(f'{rate:g}' for rate in rates)} requests/s"
+    return f"{the_rate(trace):g} requests/s (the paper's)" if trace.generated else "as recorded"
+
+
+def _profile(inputs: Inputs) -> str:
+    profile = inputs.profile
+    prior = " (a prior: nothing was measured)" if profile.prior else ""
+    return f"{profile.name}{prior}: S_pf {profile.pivot.forward_size} tokens in {1e3 * profile.pivot.time:.0f} ms"
+
+
+def _cache(scenario: Scenario, inputs: Inputs) -> str:
+    tokens = inputs.kv_blocks * inputs.block_size
+    replicas = f", on each of {scenario.replicas} replicas" if scenario.replicas > 1 else ""
+    return f"{inputs.kv_blocks} blocks of {inputs.block_size} = {tokens:,} tokens{replicas}"
