@@ -10,7 +10,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
@@ -114,7 +114,30 @@ def dispatch(words: list[str]) -> int:
         prog=f"slosim {words[0]}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.configure(own)
-    return int(command.main(own.parse_args(words[1:])))
+    options = own.parse_args(words[1:])
+    return _run(command.main, options)
+
+
+def _run(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Runs a command whose words are right; code of a user's own that it loads may not end it unseen."""
+    from sim.patience import VARIABLE, limit_of_runs, patience
+
+    try:
+        with patience(limit_of_runs(), f"; {VARIABLE}=S in the environment allows more"):
+            return int(command(options))
+    except SystemExit as error:
+        raise _ended(error) from error
+
+
+def _ended(error: SystemExit) -> ValueError:
+    """What is told when something called sys.exit in the middle of a command."""
+    from traces.errors import SlosimError
+
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    where = f" at {last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last else ""
+    return SlosimError(f"the command was ended by sys.exit({error.code!r}){where}; it is not finished")
 
 
 @contextmanager

@@ -10,8 +10,10 @@ import numpy as np
 
 from costmodel import profile as named_profile
 from sim.audit import audit
-from sim.errors import SchedulerError
+from sim.errors import PolicyFault, SchedulerError
+from sim.faults import blaming, defined
 from sim.inspector import Inspector, Progress
+from sim.patience import CHECKING, NOT_ENFORCED, patience
 from sim.predictor import unknown
 from sim.registry import scheduler as resolve
 from sim.result import RunResult
@@ -21,6 +23,7 @@ from sim.trials import Trial, trials
 from traces.errors import SlosimError
 
 DEFAULT_PROFILE = "opt-13b@a100-80gb-vllm"
+HINT = "; a larger `limit` of check_scheduler allows more"
 
 
 @dataclass(frozen=True)
@@ -56,22 +59,25 @@ class Report:
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
 
 
-def check_scheduler(policy: Scheduler | str, profile: Any = None) -> Report:
+def check_scheduler(policy: Scheduler | str, profile: Any = None, limit: float = CHECKING, hint: str = HINT) -> Report:
     """Puts a policy through hard little traces; raises SchedulerError with words on the first rule that it breaks.
 
     The rules: the server is only read; the same server gives the same decision and the same run the same story; true
     output lengths are not looked at; budget and cache are kept; no empty batch while requests are there; nobody
-    starves for ever; ``hold`` is a promise. ``profile`` is the machine of the trials, by default OPT-13B on an A100.
+    starves for ever; ``hold`` is a promise; no call takes longer than ``limit`` seconds (0: no limit). ``profile`` is
+    the machine of the trials, by default OPT-13B on an A100; ``hint`` ends the message about the limit.
 
     >>> print(str(check_scheduler("vllm"))[:6])
     Vllm(m
     """
-    chosen = resolve(policy)
-    if not isinstance(chosen, Scheduler):
-        raise SchedulerError(f"{chosen!r} is no Scheduler: write class {type(chosen).__name__}(Scheduler), ...")
     machine = named_profile(DEFAULT_PROFILE) if profile is None else profile
-    reports = tuple(_try(chosen, trial, machine) for trial in trials())
-    return Report(repr(chosen), reports, tuple(_notes(chosen, reports)))
+    with patience(limit, hint) as enforced:
+        chosen = resolve(policy)
+        if not isinstance(chosen, Scheduler):
+            raise SchedulerError(f"{chosen!r} is no Scheduler: write class {type(chosen).__name__}(Scheduler), ...")
+        reports = tuple(_try(chosen, trial, machine) for trial in trials())
+        with blaming(chosen):
+            return Report(repr(chosen), reports, tuple(_notes(chosen, reports, enforced)))
 
 
 def _try(policy: Scheduler, trial: Trial, machine: Any) -> TrialReport:
@@ -85,7 +91,8 @@ def _try(policy: Scheduler, trial: Trial, machine: Any) -> TrialReport:
         _same(inspected, stepping, "not deterministic: the same run once more tells another story")
         _same(stepping, _coasting(policy, trial, machine), "the promise of hold() is broken: asked anew, it differs")
     except SlosimError as error:
-        raise SchedulerError(f"trial {trial.name!r}: {error}") from error
+        where = "" if isinstance(error, PolicyFault) else defined(policy)
+        raise SchedulerError(f"trial {trial.name!r}: {error}{where}") from error
     requests = inspected.requests
     return TrialReport(
         trial.name,
@@ -143,9 +150,10 @@ def _alike(one: Any, other: Any) -> Any:
     return (one == other) | ((one != one) & (other != other))
 
 
-def _notes(policy: Scheduler, reports: tuple[TrialReport, ...]) -> list[str]:
+def _notes(policy: Scheduler, reports: tuple[TrialReport, ...], enforced: bool) -> list[str]:
     found: list[tuple[Callable[[], bool], str]] = [
         (lambda: not is_dataclass(policy), "its repr does not tell its parameters: make it a frozen dataclass"),
         (lambda: not any(report.preemptions for report in reports), "it never preempted anybody"),
+        (lambda: not enforced, NOT_ENFORCED),
     ]
     return [words for holds, words in found if holds()]

@@ -12,7 +12,8 @@ from costmodel import BatchShape
 from sim.batch import Batch
 from sim.clock import Clock
 from sim.coast import can_coast, coast, cross, next_end
-from sim.errors import SchedulerError
+from sim.errors import PolicyFault, SchedulerError
+from sim.faults import defined, guarded, rubbish, title
 from sim.recorder import Entry
 from sim.replica import Replica
 from sim.request import Request
@@ -54,7 +55,7 @@ class Engine:
     def run(self, until: float | None = None) -> None:
         """Runs until nothing happens any more, or to the horizon ``until`` (seconds)."""
         for server in self.servers:
-            self.clock.process(self.serve(server))
+            self.clock.process(guarded(server.policy, self.serve(server)))
         self.clock.run(until)
         if until is None:
             for server in self.servers:
@@ -118,7 +119,10 @@ class Engine:
         server.prepare()
         began = perf_counter()
         batch = server.scheduler.schedule(server)
-        return batch, perf_counter() - began
+        seconds = perf_counter() - began
+        if wrong := rubbish(batch, server):
+            raise PolicyFault(f"policy {title(server.policy)}: {wrong}{defined(server.scheduler)}")
+        return batch, seconds
 
     def _compute(self, server: Replica, batch: Batch, shape: BatchShape) -> float:
         """Seconds that a batch takes which has started; an engine with a device computes it here."""
@@ -136,7 +140,7 @@ class Engine:
             raise SchedulerError(
                 f"{server.scheduler!r} moved requests {STUCK_AFTER} times in a row without computing a token, at "
                 f"t = {server.now:.6f} s with {server.waiting.size} waiting and "
-                f"{server.free_blocks} free blocks: a livelock"
+                f"{server.free_blocks} free blocks: a livelock{defined(server.scheduler)}"
             )
         return empty + 1
 
@@ -183,5 +187,5 @@ def _refuse_stranded(server: Replica) -> None:
             f"{server.scheduler!r} returned an empty batch at t = {server.now:.6f} s although requests are there and "
             f"nothing else will happen: {server.waiting.size} waiting, {server.running_count} running, "
             f"{len(server.swapped)} swapped, {server.free_blocks} of {server.total_blocks} blocks free. "
-            f"The first: {server.first_unfinished!r}"
+            f"The first: {server.first_unfinished!r}{defined(server.scheduler)}"
         )

@@ -9,5 +9,9 @@ class SchedulerError(SlosimError):
     """A policy broke the protocol, or would make the simulation hang."""
 
 
+class PolicyFault(SchedulerError):
+    """The code of a policy raised, ended the program, took too long, or returned no decision."""
+
+
 class UnknownScheduler(SlosimError):
     """No policy of that name."""

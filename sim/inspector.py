@@ -9,13 +9,13 @@ from typing import Any
 
 from sim.batch import Batch
 from sim.errors import SchedulerError
+from sim.faults import rubbish
 from sim.history import History
 from sim.ledger import Ledger
 from sim.recount import recount
 from sim.request import Request
 from sim.scheduler import Scheduler
 from sim.server import Server
-from traces.errors import SlosimError
 
 Picture = dict[str, object]
 """What can be seen, by name."""
@@ -51,6 +51,11 @@ class Inspector(Scheduler):
     def __init__(self, policy: Scheduler, progress: Progress) -> None:
         self.policy = policy
         self.progress = progress
+
+    @property
+    def inspected(self) -> Scheduler:
+        """Whose faults are told."""
+        return self.policy
 
     def __repr__(self) -> str:
         return repr(self.policy)
@@ -98,14 +103,9 @@ class Inspector(Scheduler):
         return batch
 
     def _ask(self, server: Server) -> Batch:
-        try:
-            batch = self.policy.schedule(server)
-        except SlosimError:
-            raise
-        except Exception as error:
-            raise SchedulerError(f"schedule raised {type(error).__name__}: {error}") from error
-        if not isinstance(batch, Batch):
-            raise SchedulerError(f"schedule returned {batch!r}: make a batch with server.new_batch(...) and return it")
+        batch = self.policy.schedule(server)
+        if wrong := rubbish(batch, server):
+            raise SchedulerError(wrong)
         return batch
 
     def _ask_again(self, server: Server, batch: Batch) -> None:

@@ -11,7 +11,9 @@ from importlib.metadata import entry_points
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from sim.errors import UnknownScheduler
+from sim.faults import accusing
 from sim.scheduler import Scheduler
+from traces.errors import SlosimError
 
 GROUP = "slosim.schedulers"
 BUILT_IN = {
@@ -44,7 +46,9 @@ def scheduler(spec: Scheduler | str) -> Scheduler:
         return spec
     name, *settings = spec.split(",")
     kind = _load(name.strip())
-    policy = kind(**_parameters(kind, name, settings))
+    path = schedulers().get(name.strip(), name.strip())
+    with accusing(path, path.partition(":")[0].partition(".")[0]):
+        policy = _made(kind, name, _parameters(kind, name, settings))
     if not callable(getattr(policy, "schedule", None)):
         raise UnknownScheduler(f"{name} has no schedule(server) method: it is no scheduler")
     return policy  # type: ignore[no-any-return]
@@ -59,10 +63,23 @@ def _load(name: str) -> Callable[..., Any]:
         raise UnknownScheduler(f"no scheduler {name!r}; {hint}there are {', '.join(sorted(known))}, and module:Class")
     module, _, attribute = path.partition(":")
     try:
-        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
-    except (ImportError, AttributeError) as error:
+        with accusing(path, module.partition(".")[0]):
+            return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+    except SlosimError:
+        raise
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         where = "" if path == name else f" ({path})"
         raise UnknownScheduler(f"scheduler {name!r}{where}: {error}") from error
+
+
+def _made(kind: Callable[..., Any], name: str, parameters: dict[str, Any]) -> Any:
+    """A policy; raises UnknownScheduler for parameters that are missing or too many."""
+    try:
+        return kind(**parameters)
+    except TypeError as error:
+        if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+            raise  # from within the policy's own code
+        raise UnknownScheduler(f"scheduler {name!r}: {error}; write {name},key=value") from error
 
 
 def _parameters(kind: Callable[..., Any], name: str, settings: list[str]) -> dict[str, Any]:

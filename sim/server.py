@@ -9,6 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from sim.batch import Batch
+from sim.errors import SchedulerError
 from sim.history import History
 from sim.machine import Machine
 from sim.plain import PlainPool
@@ -58,7 +59,9 @@ class Server:
         """Batches started."""
         self.copied_tokens = 0
         """Tokens' worth of blocks copied by batches that computed nothing: the next one that computes pays for them."""
-        self.scheduler = scheduler.bind(self)
+        self.policy = scheduler
+        """The policy as it was asked for; ``scheduler`` is what its ``bind`` made for this server."""
+        self.scheduler = bound(scheduler, self)
         self.release_delay = self.scheduler.release_delay
         self.waiting: WaitingQueue = self._new_queue()
         self._epoch = self.scheduler.epoch(self)
@@ -123,3 +126,11 @@ class Server:
     def crowded(self) -> bool:
         """Whether somebody could use what a finished request frees."""
         return bool(self.waiting.size or self.swapped or self.prefilling or self.paused)
+
+
+def bound(scheduler: Scheduler, server: Server) -> Scheduler:
+    """What ``bind`` returns; raises SchedulerError if that is no policy."""
+    found: Any = scheduler.bind(server)
+    if not callable(getattr(found, "schedule", None)):
+        raise SchedulerError(f"bind of {scheduler!r} returned {found!r}: return a policy, such as self")
+    return found  # type: ignore[no-any-return]

@@ -14,6 +14,7 @@ from simpy import Event
 
 from sim.clock import ARRIVAL, Clock
 from sim.engine import Engine, Watch
+from sim.faults import blaming, guarded
 from sim.machine import Machine
 from sim.predictor import Predictor, unknown
 from sim.recorder import NOT_ARRIVED, REQUEST, UNFINISHED
@@ -73,7 +74,8 @@ def simulate(
     if replicas < 1:
         raise SlosimError(f"there must be at least one replica, not {replicas}")
     clock = Clock()
-    servers = [Replica(number, policy, machine, plain) for number in range(replicas)]
+    with blaming(policy):
+        servers = [Replica(number, policy, machine, plain) for number in range(replicas)]
     engine = Engine(clock, servers, watch, coast and not plain, charge_scheduling)
     return play(trace, policy, engine, machine, told, seed, router or RoundRobin(), horizon, warmup, progress)
 
@@ -93,7 +95,7 @@ def play(
     """Serves a trace with an engine whose servers run ``policy``; all else as in ``simulate``."""
     clock, servers = engine.clock, engine.servers
     arrivals = Arrivals(trace, told(trace.output_tokens, stream(seed, "predictor")), engine, router)
-    clock.process(arrivals.process())
+    clock.process(guarded(policy, arrivals.process()))
     if progress:
         clock.process(arrivals.tell(progress))
     began, cpu = perf_counter(), process_time()
@@ -102,14 +104,17 @@ def play(
     if progress:
         progress(arrivals.done(), len(trace), clock.now)
     arrivals.close()
+    with blaming(policy):
+        called = repr(policy)
     about = {
-        "scheduler": repr(policy), "profile": machine.name, "profile_digest": machine.digest,
+        "scheduler": called, "profile": machine.name, "profile_digest": machine.digest,
         "kv_blocks": machine.kv_blocks, "block_size": machine.block_size, "predictor": repr(told), "seed": seed,
         "replicas": len(servers), "router": repr(router), "horizon": horizon, "warmup": warmup,
         "charge_scheduling": engine.charge_scheduling, "trace": trace.name, "trace_digest": trace.digest,
         "wall_seconds": wall, "cpu_seconds": cpu,
     }  # fmt: skip
-    return result_of(trace, servers, machine, about)
+    with blaming(policy):
+        return result_of(trace, servers, machine, about)
 
 
 class Arrivals:

@@ -33,12 +33,15 @@ def main(options: Namespace) -> int:
 def _policies() -> Iterator[str]:
     from pkgutil import resolve_name
 
+    from sim.faults import interrupted
     from sim.registry import schedulers
 
     for name, path in sorted(schedulers().items()):
         try:
             yield from described(name, resolve_name(path))
-        except Exception as error:  # in somebody's package, which must not hide the others
+        except BaseException as error:  # in somebody's package, which must not hide the others
+            if interrupted(error):
+                raise
             yield f"{name:16} cannot be loaded from {path}: {error}"
     yield "module:Class     a policy of your own (slosim check module:Class)"
 
