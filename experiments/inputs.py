@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from costmodel import Profile, profile
-from experiments.named import check_policy, predictor
+from experiments.named import check_policy
 from experiments.scenario import PolicySettings, Scenario
 from experiments.workload_settings import ObjectiveSettings, SLOSettings, TraceSettings
 from sim.predictor import Predictor
+from sim.registry import predictor
 from sim.result import RunResult
 from sim.scheduler import Scheduler
 from sim.simulation import Progress, simulate

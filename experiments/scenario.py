@@ -11,21 +11,24 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from costmodel.profile import BLOCK_SIZE
-from experiments.named import PolicyName, check_policy, check_predictor, split_spec
-from experiments.workload_settings import Positive, Settings, SLOSettings, TraceSettings
+from experiments.escaping import literally
+from experiments.named import PolicyName, check_predictor, split_spec
+from experiments.workload_settings import Positive, Rate, Settings, SLOSettings, TraceSettings
+from sim.parameters import plain, shown, written
+from sim.registry import scheduler
 
 
 class CacheSettings(Settings):
     """How large the key-value cache of a replica is; one of the three sizes at most, `Profile.cache` without one."""
 
-    kvc_bytes: Positive | None = None
+    kvc_bytes: Annotated[float, Field(gt=0, le=1e18)] | None = None
     memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of the GPU's memory that the engine may take, weights included."""
-    kv_blocks: Annotated[int, Field(ge=1)] | None = None
-    block_size: Annotated[int, Field(ge=1)] = BLOCK_SIZE
+    kv_blocks: Annotated[int, Field(ge=1, le=10**12)] | None = None
+    block_size: Annotated[int, Field(ge=1, le=10**6)] = BLOCK_SIZE
     """Tokens per block (32: the paper's; vLLM's own default is 16)."""
 
     @model_validator(mode="after")
@@ -46,16 +49,22 @@ class PolicySettings(Settings):
     @property
     def spec(self) -> str:
         """As the registry takes it: ``name,key=value,...``."""
-        return ",".join([self.name, *(f"{key}={value}" for key, value in self.parameters.items())])
+        return written(self.name, self.parameters)
 
     @property
     def title(self) -> str:
         """What it is called in tables and folders."""
         return self.label or self.spec
 
+    @field_validator("parameters")
+    @classmethod
+    def _data(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Tuples are lists, as in files, so that equal policies are equal scenarios."""
+        return {key: plain(value) for key, value in parameters.items()}
+
     @model_validator(mode="after")
     def _exists(self) -> PolicySettings:
-        check_policy(self.spec)
+        scheduler(self.name, self.parameters)
         return self
 
 
@@ -77,26 +86,35 @@ class Scenario(Settings):
     )
     predictor: Predictor | None = None
     """What policies learn of output lengths; None: what each policy asks for (only Oracle asks, for the truth)."""
-    replicas: Annotated[int, Field(ge=1)] = 1
+    replicas: Annotated[int, Field(ge=1, le=10_000)] = 1
     horizon: Positive | None = None
     """Seconds after which the simulation stops; None: when all requests are done."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the arrivals' time that metrics leave out."""
-    seeds: Annotated[int, Field(ge=1)] = 1
+    seeds: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Replications, with the trace's seed and those after it; all policies see the same ones."""
-    rates: tuple[Positive, ...] = ()
+    rates: tuple[Rate, ...] = ()
     """Arrival rates to compare at, with tables, pictures and files; empty: the trace's own."""
-    sweep: tuple[Positive, ...] = ()
+    sweep: tuple[Rate, ...] = ()
     """Further arrival rates for the picture of metrics against load."""
 
     @model_validator(mode="after")
     def _policies_can_be_told_apart(self) -> Scenario:
         if not self.policies:
             raise ValueError("policies: name at least one")
-        titles = [policy.title for policy in self.policies]
+        titles = [literally(policy.title) for policy in self.policies]
         twice = next((title for title in titles if titles.count(title) > 1), None)
         if twice:
-            raise ValueError(f"two policies are called {twice!r}: give one a label of its own")
+            raise ValueError(f"two policies are called {shown(twice)}: give one a label of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _each_load_once(self) -> Scenario:
+        for name in ("rates", "sweep"):
+            listed = getattr(self, name)
+            twice = next((rate for rate in listed if listed.count(rate) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{name}: {twice:g} is listed twice: keep one")
         return self
 
     def __hash__(self) -> int:

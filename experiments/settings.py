@@ -17,12 +17,13 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-from experiments.named import literal
 from experiments.scenario import Scenario
+from sim.parameters import literal, read, shown
 from traces.errors import SlosimError
 
 Table = dict[str, Any]
@@ -36,11 +37,11 @@ class Override(NamedTuple):
 
     @classmethod
     def of_text(cls, text: str) -> Override:
-        """From ``trace.rate=2.0``; the value is read as TOML reads it, else as a text."""
+        """From ``trace.rate=2.0``; the value is read as TOML writes what the setting takes, else as a text."""
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not name:
             raise SlosimError(f"--set {text}: write it as name=value, such as trace.rate=2.0")
-        return cls(name, _value(value))
+        return cls(name, read(value, _hint_at(steps_of(name)), _as_toml))
 
 
 def scenario_of(
@@ -71,13 +72,13 @@ def read_toml(path: Path) -> Table:
         raise SlosimError(
             f"{path}: cannot be read ({error.strerror or error}); name a scenario file (.toml)"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SlosimError(f"{path}: is not TOML: {error}") from error
 
 
 def put(table: Table, name: str, value: Any) -> None:
     """Sets ``a.b.c`` in nested tables, making those that are missing."""
-    *path, last = name.split(".")
+    *path, last = steps_of(name)
     for step in path:
         inner = table.get(step)
         table[step] = dict(inner) if isinstance(inner, Mapping) else {}
@@ -85,12 +86,48 @@ def put(table: Table, name: str, value: Any) -> None:
     table[last] = value
 
 
-def _value(text: str) -> Any:
-    """A value as TOML writes it; what is not TOML is a text."""
+def steps_of(name: str) -> list[str]:
+    """The keys of a dotted name; one with dots of its own stands in quotes, as in TOML.
+
+    >>> steps_of('slos.per_application."chat 2.0".ttft')
+    ['slos', 'per_application', 'chat 2.0', 'ttft']
+    """
+    if not {"'", '"'} & set(name):
+        return name.split(".")
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        rest: Any = tomllib.loads(f"{name} = 0")
+    except (ValueError, RecursionError):
+        return name.split(".")
+    steps = []
+    while isinstance(rest, dict) and len(rest) == 1:
+        step, rest = next(iter(rest.items()))
+        steps.append(step)
+    return steps if rest == 0 else name.split(".")
+
+
+def _as_toml(text: str) -> Any:
+    """A value as TOML writes it, else as Python does; anything else is a text."""
+    try:
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return literal(text)
+    return found["value"] if len(found) == 1 else text
+
+
+def _hint_at(steps: list[str]) -> Any:
+    """The type of a setting; Any where that is not known."""
+    hint: Any = Scenario
+    for step in steps:
+        models, tables = list(_models_in(hint)), [each for each in (hint, *get_args(hint)) if get_origin(each) is dict]
+        field = _field(models[0], step) if models and not tables else None
+        hint = field.annotation if field else get_args(tables[0])[1] if tables else Any
+    return hint
+
+
+def _field(model: type[BaseModel], name: str) -> FieldInfo | None:
+    """The field of a setting, by its own name or by the one that files have for it."""
+    known = model.model_fields
+    return known.get(name) or next((field for field in known.values() if field.alias == name), None)
 
 
 def complaints(error: ValidationError) -> Iterable[str]:
@@ -103,7 +140,7 @@ def complaints(error: ValidationError) -> Iterable[str]:
             yield ": ".join(part for part in (place, str(each["ctx"]["error"])) if part)
         else:
             message = each["msg"].removeprefix("Input ")
-            yield f"{place}: {message}, not {each['input']!r}"
+            yield f"{place}: {message}, not {shown(each['input'])}"
 
 
 def _meant(place: tuple[int | str, ...]) -> str:
@@ -117,7 +154,7 @@ def _model_at(place: Iterable[int | str]) -> type[BaseModel]:
     """The model that describes a table of the configuration."""
     model: type[BaseModel] = Scenario
     for step in place:
-        field = model.model_fields.get(str(step))
+        field = _field(model, str(step))
         if field is not None:
             model = next(_models_in(field.annotation), model)
     return model

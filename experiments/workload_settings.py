@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 GENERATED = ("paper_mix", "alpaca", "sharegpt", "bookcorpus")
 """Sources of requests that are no files."""
 
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=1e15)]
+"""Seconds or a factor: what is beyond is a slip, and would overflow."""
+LEAST_RATE = 1e-6
+"""Requests per second: one in eleven days."""
+
+
+def _likely(rate: float) -> float:
+    """A rate that is no slip; raises ValueError if requests would come years apart."""
+    if rate < LEAST_RATE:
+        raise ValueError(f"{rate:g} requests/s is one in {1 / rate / 86400:,.0f} days; write {LEAST_RATE:g} or more")
+    return rate
+
+
+Rate = Annotated[float, Field(gt=0, le=1e9), AfterValidator(_likely)]
+"""Requests per second."""
 Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Settings(BaseModel):
@@ -18,23 +34,40 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, values: Any) -> Any:
+        """True is no 1: pydantic would take it for one."""
+        for name, field in cls.model_fields.items() if isinstance(values, dict) else ():
+            value = values.get(name)
+            if isinstance(value, bool) and {int, float} & set(_kinds(field.annotation)):
+                raise ValueError(f"{name} = {str(value).lower()}: write a number")
+        return values
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _kinds(inner)
+
 
 class TraceSettings(Settings):
     """Which requests come, and when."""
 
     source: str = "paper_mix"
     """paper_mix, one of its applications (alpaca, sharegpt, bookcorpus), or the path of a trace file or folder."""
-    requests: Annotated[int, Field(ge=1)] | None = None
+    requests: Annotated[int, Field(ge=1, le=10**9)] | None = None
     """How many; of a file: its first ones. None: the paper's number, or the whole file."""
-    rate: Positive | None = None
+    rate: Rate | None = None
     """Requests per second. None: the paper's, or as recorded."""
     arrivals: Literal["auto", "poisson", "gamma", "constant", "burst", "replay"] = "auto"
     """auto: Poisson; of a file that says when its requests came: those times, stretched to `rate` if one is given."""
-    burstiness: Positive = 1.0
+    burstiness: Annotated[float, Field(ge=1e-3, le=1e6)] = 1.0
     """Of gamma arrivals: 1 is Poisson, less is burstier."""
     rescale: bool = False
     """Stretches arrivals to exactly requests / rate seconds, as vLLM's benchmark does."""
-    seed: int = 0
+    seed: Seed = 0
     format: str | None = None
     """Format of a file (`slosim list formats`); None: found out from its name and contents."""
     reader: dict[str, Any] = {}
@@ -105,5 +138,5 @@ class SLOSettings(ObjectiveSettings):
     """All objectives times this."""
     bucket_mean: Literal["range", "trace"] = "range"
     """What the mean prefill latency of a prompt's 512-token bucket is taken over (`traces.assign_slos`)."""
-    seed: int | None = None
+    seed: Seed | None = None
     """None: the trace's."""

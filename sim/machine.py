@@ -9,6 +9,7 @@ from typing import Any, Literal
 from costmodel import CostModel, prompt
 from costmodel.pivot import Pivot, pivot
 from costmodel.profile import BLOCK_SIZE
+from sim.parameters import Count, sensible
 from sim.result import Capacity
 from traces.errors import SlosimError
 
@@ -32,6 +33,7 @@ class Machine:
         model = getattr(profile, "cost_model", profile)
         if size < 1 or (kv_blocks is not None and kv_blocks < 1):
             raise SlosimError(f"block_size and kv_blocks must be at least 1, not {size} and {kv_blocks}")
+        sensible("block_size", size, Count), sensible("kv_blocks", kv_blocks, Count | None)
         if not callable(getattr(model, "iteration_time", None)):
             raise SlosimError(f"{profile!r} is neither a profile nor a cost model: it has no iteration_time(shape)")
         if model is not profile:

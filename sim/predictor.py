@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.parameters import NotNegative, PartShare
+
 Lengths = NDArray[np.float64]
 
 
@@ -49,7 +51,7 @@ class Mean:
 class Noisy:
     """The truth times exp(sigma z), z standard normal: a median-unbiased predictor with log-error ``sigma``."""
 
-    sigma: float = 0.5
+    sigma: NotNegative = 0.5
 
     def __call__(self, output_tokens: NDArray[np.int32], random: np.random.Generator) -> Lengths | None:
         noise = np.exp(self.sigma * random.standard_normal(len(output_tokens)))
@@ -64,8 +66,8 @@ class Padded:
     third party's reading of CacheOPT section 3.2; the padding is added, never subtracted).
     """
 
-    confidence: float = 0.5
-    sigma: float = 0.5
+    confidence: PartShare = 0.5
+    sigma: NotNegative = 0.5
 
     def __call__(self, output_tokens: NDArray[np.int32], random: np.random.Generator) -> Lengths | None:
         estimate = Noisy(self.sigma)(output_tokens, random)

@@ -1,17 +1,16 @@
-"""Policies by name, for the command line and result files."""
+"""Policies and predictors by name, for the command line and result files."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from sim.errors import UnknownScheduler
 from sim.faults import accusing
+from sim.parameters import checked, fitted, meant, parameters_of, shown, split, texts_read
+from sim.predictor import Mean, Noisy, Padded, Perfect, Predictor, Unknown
 from sim.scheduler import Scheduler
 from traces.errors import SlosimError
 
@@ -30,6 +29,14 @@ BUILT_IN = {
     "econoserve": "sim.schedulers.econoserve:EconoServe",
     "cacheopt": "sim.schedulers.cacheopt.policy:CacheOpt",
 }
+PREDICTORS: dict[str, type[Any]] = {
+    "unknown": Unknown,
+    "perfect": Perfect,
+    "mean": Mean,
+    "noisy": Noisy,
+    "padded": Padded,
+}
+"""Output-length predictors by name; parameters follow as for policies."""
 
 
 def schedulers() -> dict[str, str]:
@@ -37,30 +44,68 @@ def schedulers() -> dict[str, str]:
     return BUILT_IN | {entry.name: entry.value for entry in entry_points(group=GROUP)}
 
 
-def scheduler(spec: Scheduler | str) -> Scheduler:
+def scheduler(spec: Scheduler | str, parameters: Mapping[str, Any] | None = None) -> Scheduler:
     """The policy that ``spec`` means: itself, a name, or ``module:Class``, with parameters as ``name,key=value,...``.
 
-    Raises ``UnknownScheduler`` with a suggestion, and names the parameters where one is wrong.
+    ``parameters`` are further ones, as data. All are checked against the types and bounds that the class declares
+    (``sim.parameters``), those of a policy that was made elsewhere, too. Raises ``UnknownScheduler`` with a suggestion,
+    and names the parameter where one is wrong.
     """
     if not isinstance(spec, str):
-        return spec
-    name, *settings = spec.split(",")
-    kind = _load(name.strip())
-    path = schedulers().get(name.strip(), name.strip())
+        return checked(spec)  # type: ignore[no-any-return]
+    name, texts = _split(spec)
+    kind, path = _load(name), schedulers().get(name, name)
     with accusing(path, path.partition(":")[0].partition(".")[0]):
-        policy = _made(kind, name, _parameters(kind, name, settings))
+        policy = _made(kind, name, texts_read(kind, texts) | dict(parameters or {}))
     if not callable(getattr(policy, "schedule", None)):
         raise UnknownScheduler(f"{name} has no schedule(server) method: it is no scheduler")
     return policy  # type: ignore[no-any-return]
+
+
+def parsed(spec: str) -> tuple[str, dict[str, Any]]:
+    """The name and the parameters of a policy given as text, read as its class wants them.
+
+    >>> parsed("sarathi,chunk_size=256")
+    ('sarathi', {'chunk_size': 256})
+    """
+    name, texts = _split(spec)
+    return name, texts_read(_load(name), texts)
+
+
+def predictor(spec: Predictor | str) -> Predictor:
+    """The predictor that ``spec`` means: itself, or a name with parameters such as ``noisy,sigma=0.3``.
+
+    >>> predictor("noisy,sigma=0.3")
+    Noisy(sigma=0.3)
+    """
+    if not isinstance(spec, str):
+        return checked(spec)  # type: ignore[no-any-return]
+    name, texts = split(spec)
+    if name not in PREDICTORS:
+        raise SlosimError(f"no predictor {name!r}; {meant(name, PREDICTORS)}")
+    kind = PREDICTORS[name]
+    try:
+        made: Predictor = kind(**fitted(kind, texts_read(kind, texts)))
+    except SlosimError as error:
+        raise SlosimError(f"predictor {name!r}: {error}") from None
+    return made
+
+
+def _split(spec: str) -> tuple[str, dict[str, str]]:
+    try:
+        return split(spec)
+    except SlosimError as error:
+        name = spec.partition(",")[0].strip()
+        keys = ", ".join(parameters_of(_load(name)) or ["its parameters"])
+        raise UnknownScheduler(f"scheduler {name!r}: {error} with a key of {keys}") from None
 
 
 def _load(name: str) -> Callable[..., Any]:
     known = schedulers()
     path = known.get(name, name)
     if ":" not in path:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UnknownScheduler(f"no scheduler {name!r}; {hint}there are {', '.join(sorted(known))}, and module:Class")
+        hint = meant(name, sorted(known))
+        raise UnknownScheduler(f"no scheduler {shown(name)}; {hint}, and module:Class")
     module, _, attribute = path.partition(":")
     try:
         with accusing(path, module.partition(".")[0]):
@@ -72,45 +117,13 @@ def _load(name: str) -> Callable[..., Any]:
         raise UnknownScheduler(f"scheduler {name!r}{where}: {error}") from error
 
 
-def _made(kind: Callable[..., Any], name: str, parameters: dict[str, Any]) -> Any:
-    """A policy; raises UnknownScheduler for parameters that are missing or too many."""
+def _made(kind: Callable[..., Any], name: str, values: Mapping[str, Any]) -> Any:
+    """A policy; raises UnknownScheduler for parameters that are wrong, missing or too many."""
     try:
-        return kind(**parameters)
+        return checked(kind(**fitted(kind, values)))
+    except SlosimError as error:
+        raise UnknownScheduler(f"scheduler {name!r}: {error}") from error
     except TypeError as error:
         if error.__traceback__ is None or error.__traceback__.tb_next is not None:
             raise  # from within the policy's own code
         raise UnknownScheduler(f"scheduler {name!r}: {error}; write {name},key=value") from error
-
-
-def _parameters(kind: Callable[..., Any], name: str, settings: list[str]) -> dict[str, Any]:
-    known = [field.name for field in fields(kind)] if is_dataclass(kind) else None
-    values = {}
-    for setting in settings:
-        key, equals, text = (part.strip() for part in setting.partition("="))
-        if not equals or (known is not None and key not in known):
-            raise UnknownScheduler(
-                f"scheduler {name!r}: {setting.strip()!r} is no parameter; write key=value with a key of "
-                f"{', '.join(known or ['its parameters'])}"
-            )
-        values[key] = _value(text)
-        if (words := _words(kind, key)) and values[key] not in words and isinstance(values[key], str):
-            raise UnknownScheduler(f"scheduler {name!r}: {key} = {values[key]!r}: write one of {', '.join(words)}")
-    return values
-
-
-def _words(kind: Callable[..., Any], key: str) -> list[str]:
-    """The words that a parameter may be, if it is declared as some of them; any others are the policy's own affair."""
-    try:
-        hint = get_type_hints(kind).get(key)
-    except NameError:
-        return []
-    kinds = [hint, *get_args(hint)]
-    words = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
-    return [] if str in kinds else [word for word in words if isinstance(word, str)]
-
-
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return {"true": True, "false": False, "none": None}.get(text.lower(), text)

@@ -16,8 +16,10 @@ from sim.clock import ARRIVAL, Clock
 from sim.engine import Engine, Watch
 from sim.faults import blaming, guarded
 from sim.machine import Machine
+from sim.parameters import Count, Whole, sensible
 from sim.predictor import Predictor, unknown
 from sim.recorder import NOT_ARRIVED, REQUEST, UNFINISHED
+from sim.registry import predictor as known_predictor
 from sim.registry import scheduler as resolve
 from sim.replica import Replica
 from sim.request import Request
@@ -66,13 +68,14 @@ def simulate(
     """
     machine = Machine.of(profile, kv_blocks, block_size)
     policy = resolve(scheduler)
-    told: Predictor = getattr(policy, "predictor", unknown) if predictor is None else predictor
+    told: Predictor = getattr(policy, "predictor", unknown) if predictor is None else known_predictor(predictor)
     if horizon is not None and not horizon > 0:
         raise SlosimError(f"the horizon must be a positive number of seconds, not {horizon}")
     if not 0 <= warmup < 1:
         raise SlosimError(f"the warm-up must be a share of the arrivals' time, from 0 to less than 1, not {warmup}")
     if replicas < 1:
         raise SlosimError(f"there must be at least one replica, not {replicas}")
+    sensible("replicas", replicas, Count), sensible("seed", seed, Whole)
     clock = Clock()
     with blaming(policy):
         servers = [Replica(number, policy, machine, plain) for number in range(replicas)]

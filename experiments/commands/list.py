@@ -81,7 +81,7 @@ def _formats() -> Iterator[str]:
 
 
 def _predictors() -> Iterator[str]:
-    from experiments.named import PREDICTORS
+    from sim.registry import PREDICTORS
 
     for name, kind in PREDICTORS.items():
         yield from described(name, kind)

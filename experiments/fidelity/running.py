@@ -20,10 +20,11 @@ from experiments.fidelity.judging import Case, Summary, iteration_errors, reques
 from experiments.fidelity.rig import Rig
 from experiments.grid import slug
 from experiments.inputs import the_trace, with_objectives
-from experiments.named import check_policy, predictor
+from experiments.named import check_policy
 from experiments.pool import remove_drafts
 from experiments.results import save
 from experiments.scenario import Scenario
+from sim.registry import predictor
 from sim.result import RunResult
 from sim.simulation import simulate
 from traces import Burst, Trace

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from sim.batch import Batch
 from sim.errors import SchedulerError
+from sim.parameters import Count
 from sim.request import Phase, Request
 from sim.scheduler import Scheduler
 from sim.server import Server
@@ -31,13 +32,13 @@ class FastGen(Scheduler):
     Prompts that take turns in being flushed, half done, for ever are a livelock, which the engine reports.
     """
 
-    max_ragged_batch_size: int = 768
+    max_ragged_batch_size: Count = 768
     """Tokens of a batch."""
-    max_ragged_sequence_count: int = 512
+    max_ragged_sequence_count: Count = 512
     """Requests of a batch; any number may hold cache."""
-    max_tracked_sequences: int = 2048
+    max_tracked_sequences: Count = 2048
     """Requests that hold cache, finished ones included until their blocks are back."""
-    max_model_len: int | None = None
+    max_model_len: Count | None = None
     """A prompt as long as this or longer is rejected, as it is refused there."""
     flush: Literal["pipeline", "early", "immediate"] = "pipeline"
     """When blocks of finished requests come back: the second batch after frees them, once it is decided on

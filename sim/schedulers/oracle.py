@@ -11,6 +11,7 @@ import numpy as np
 from costmodel import BatchShape
 from sim.batch import Batch
 from sim.errors import SchedulerError
+from sim.parameters import Count, Positive
 from sim.predictor import Perfect, Predictor
 from sim.scheduler import Scheduler
 from sim.schedulers.clairvoyance.clairvoyant import Clairvoyant
@@ -36,10 +37,10 @@ class Oracle(Scheduler):
     value: Literal["tokens", "requests"] = "tokens"
     """What a selection is to maximise after the requests that get their first token in time: the steps x tokens of
     cache that they will fill, which bounds tokens per second, or their number."""
-    candidates: int = 6
+    candidates: Count = 6
     """Waiting requests among which all choices are tried at a time: of those who fit, each alone, first who can be on
     time, by deadline, then those with the most cache to fill (the least, if requests count)."""
-    largest_budget: float = 4.0
+    largest_budget: Positive = 4.0
     """Forward size in pivots when no decode limits it."""
 
     def schedule(self, server: Server) -> Batch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sim.batch import Batch
+from sim.parameters import Count
 from sim.request import Request
 from sim.scheduler import Scheduler
 from sim.server import Server
@@ -24,10 +25,10 @@ class Orca(Scheduler):
     is preempted.
     """
 
-    max_num_seqs: int = 128
-    max_model_len: int | None = None
+    max_num_seqs: Count = 128
+    max_model_len: Count | None = None
     """Tokens that every request reserves, as in Sarathi-Serve's ORCA. None: each its prompt and ``max_output``."""
-    max_output: int = 2048
+    max_output: Count = 2048
     """The longest output, for a reservation of each request's own maximum, as the paper's (its value is inferred)."""
 
     def schedule(self, server: Server) -> Batch:

@@ -13,6 +13,7 @@ import numpy as np
 
 from sim.batch import Batch
 from sim.errors import SchedulerError
+from sim.parameters import Positive
 from sim.predictor import Predictor, perfect, unknown
 from sim.registry import scheduler
 from sim.request import Request
@@ -64,7 +65,7 @@ class Planned(Scheduler):
 
     plan: str | Agenda = ""
     """A file that ``slosim search`` wrote."""
-    largest_budget: float = 4.0
+    largest_budget: Positive = 4.0
     """Forward size in pivots when no decode limits it."""
 
     @property

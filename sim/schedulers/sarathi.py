@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from sim.batch import Batch
+from sim.parameters import Count, PartShare
 from sim.request import Phase, Request
 from sim.scheduler import Scheduler
 from sim.server import Server
@@ -21,10 +22,10 @@ class Sarathi(Scheduler):
     A prompt that the cache can never hold is rejected (the real queue blocks for ever).
     """
 
-    chunk_size: int = 512
-    max_num_seqs: int = 128
-    max_model_len: int | None = None
-    watermark: float = 0.01
+    chunk_size: Count = 512
+    max_num_seqs: Count = 128
+    max_model_len: Count | None = None
+    watermark: PartShare = 0.01
     """Share of the blocks that admissions leave free."""
 
     def schedule(self, server: Server) -> Batch:

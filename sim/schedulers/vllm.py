@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sim.batch import Batch
+from sim.parameters import Count, PartShare, Whole
 from sim.request import Phase
 from sim.scheduler import Scheduler
 from sim.server import Server
@@ -20,15 +21,15 @@ class Vllm(Scheduler):
     A prompt beyond ``max_num_batched_tokens`` or ``max_model_len`` is rejected, as V0 ignores it.
     """
 
-    max_num_batched_tokens: int | None = None
+    max_num_batched_tokens: Count | None = None
     """Prompt tokens of a prefill batch; in chunked mode the budget of every batch. None: no limit, chunked 512."""
-    max_num_seqs: int = 256
-    max_model_len: int | None = None
+    max_num_seqs: Count = 256
+    max_model_len: Count | None = None
     chunked_prefill: bool = False
     preemption: Literal["recompute", "swap"] = "recompute"
-    max_paddings: int | None = None
+    max_paddings: Whole | None = None
     """0.2.7: a prefill batch costs its number times its longest prompt, and may waste this many tokens on padding."""
-    watermark: float = 0.01
+    watermark: PartShare = 0.01
     """Share of the blocks that admissions leave free."""
 
     def schedule(self, server: Server) -> Batch:

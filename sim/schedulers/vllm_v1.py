@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from sim.batch import Batch
+from sim.parameters import Count, PartShare, Whole
 from sim.request import Phase, Request
 from sim.scheduler import Scheduler
 from sim.server import Server
@@ -19,14 +20,14 @@ class VllmV1(Scheduler):
     0.11.2 are ``reserve_full_prompt=False``. The null block is the cache size's affair (one block less).
     """
 
-    max_num_batched_tokens: int = 2048
-    max_num_seqs: int = 256
+    max_num_batched_tokens: Count = 2048
+    max_num_seqs: Count = 256
     chunked_prefill: bool = True
-    long_prefill_token_threshold: int = 0
+    long_prefill_token_threshold: Whole = 0
     """Longest chunk while another request is there (0: no limit)."""
     reserve_full_prompt: bool = True
     """Admit only if the whole prompt would fit now; nothing is reserved (``scheduler_reserve_full_isl``)."""
-    watermark: float = 0.0
+    watermark: PartShare = 0.0
     """Share of the blocks that admissions leave free while others run."""
 
     def schedule(self, server: Server) -> Batch:

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from experiments.inputs import build, run
-from experiments.named import check_policy, check_types, predictor
+from experiments.named import check_policy
 from experiments.scenario import Scenario
 from experiments.settings import Override, scenario_of
+from sim.parameters import checked
 from sim.predictor import Noisy
+from sim.registry import predictor
+from sim.schedulers.fastserve import FastServe
 from sim.schedulers.vllm import Vllm
 from traces import SLO, Trace, TraceRow
 from traces.errors import SlosimError
@@ -81,7 +84,7 @@ def test_every_mistake_is_told_with_its_place_and_a_hint() -> None:
         ("policies=[]", "name at least one"),
         ('policies=["sarathi,chunk_size=many"]', "chunk_size = 'many'"),
         ('policies=["sarathi,256"]', "'256' is no parameter"),
-        ("predictor=noisy,sgma=1", "has no parameter 'sgma'; it has sigma"),
+        ("predictor=noisy,sgma=1", "no parameter 'sgma'; did you mean 'sigma'? it has sigma"),
         ("predictor=padded,confidence=x", "confidence = 'x'"),
     ],
 )
@@ -89,6 +92,91 @@ def test_one_mistake_is_one_line(text: str, words: str) -> None:
     told = complaint(text)
     assert words in told
     assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("slos.rule=none", "none"),
+        ("slos.per_application.chat.rule=none", "none"),
+        ("trace.format=none", None),
+        ("trace.rate=none", None),
+        ("predictor=none", None),
+        ("trace.source=2024", "2024"),
+        ("trace.source=1e3", "1e3"),
+        ("trace.application=true", "true"),
+        ("trace.application=2024-05-01", "2024-05-01"),
+        ("trace.application='none'", "none"),
+        ("trace.sources.alpaca=7", "7"),
+        ("trace.reader.chunk_tokens=7", 7),
+        ("trace.fitted=true", True),
+        ("trace.requests=1_000", 1000),
+        ("rates=[0.5, 1]", [0.5, 1]),
+        ("trace.application=1\nx = 2", "1\nx = 2"),
+    ],
+)
+def test_a_value_is_read_as_the_setting_wants_it(text: str, value: object) -> None:
+    found = Override.of_text(text).value
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_label_with_dots_stands_in_quotes() -> None:
+    asked = Override.of_text('slos.per_application."chat 2.0".rule=none')
+    scenario = scenario_of(None, [asked])
+    assert scenario.slos.per_application["chat 2.0"].rule == "none"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "trace.rate=1e-12",
+            "trace.rate=nan",
+            "trace.rate=inf",
+            "trace.rate=true",
+            "trace.seed=-1",
+            "trace.requests=0",
+        ),
+        *(
+            "trace.requests=0",
+            "trace.requests=2.5",
+            "trace.burstiness=0",
+            "trace.burstiness=nan",
+            "trace.bookcorpus_share=1.5",
+            "seeds=0",
+        ),
+        *("seeds=true", "seeds=1e9", "replicas=0", "horizon=0", "horizon=nan", "warmup=1", "warmup=-0.1", "rates=[0]"),
+        *("rates=[1, 1.0]", "rates=[nan]", "sweep=[2, 2]", "cache.kv_blocks=0", "cache.kv_blocks=1" + 30 * "0"),
+        *(
+            "cache.block_size=0",
+            "cache.memory_utilization=1.1",
+            "cache.kvc_bytes=nan",
+            "slos.scale=0",
+            "slos.scale=inf",
+        ),
+        *("slos.scale=inf", "slos.jct_scale=-1", "slos.tbt_mix=[0.1, 0]", "slos.seed=-1", "predictor=noisy,sigma=-1"),
+        *('policies=["vllm,watermark=-1"]', 'policies=["accelgen,gamma=nan"]', 'policies=["econoserve,reserve=2"]'),
+        'policies=["vllm-v1,max_num_batched_tokens=0"]',
+        'policies=[{name = "fastserve", parameters = {prefill_times = [0.1, "x"]}}]',
+    ],
+)
+def test_a_value_without_sense_is_refused_in_one_line(text: str) -> None:
+    told = complaint(text)
+    assert "\n" not in told
+    assert len(told) < 300
+
+
+def test_parameters_travel_as_data() -> None:
+    told = [
+        Scenario(policies=[{"name": "fastserve", "parameters": {"prefill_times": times}}])
+        for times in ([0.1, 0.2], (0.1, 0.2))
+    ]
+    told += [Scenario(policies=["fastserve,prefill_times=[0.1,0.2]"])]
+    told += [scenario_of(None, [Override.of_text('policies=["fastserve,prefill_times=(0.1, 0.2)"]')])]
+    assert len({each.digest for each in told}) == 1
+    assert check_policy(told[0].policies[0].spec) == FastServe(prefill_times=(0.1, 0.2))
+    assert Scenario(**__import__("json").loads(told[0].canonical())) == told[0]
 
 
 def test_two_sizes_of_one_cache() -> None:
@@ -202,7 +290,7 @@ class Odd(Vllm):
 
 def test_parameters_of_unknown_types_are_the_policy_s_own_affair() -> None:
     assert check_policy(Odd()) == Odd()
-    check_types(object())
+    checked(object())
 
 
 def test_constant_and_poisson_arrivals() -> None:

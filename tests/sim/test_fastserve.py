@@ -24,6 +24,7 @@ from tests.sim.restated_fastserve import A, B, C, D, Rules, Step, Stuck, story
 from tests.sim.stories import MODEL, blocks_for_largest, little_trace
 from tests.sim.test_differential import told_three_ways
 from traces import Trace, TraceRow
+from traces.errors import SlosimError
 
 COST = tuple(A + (B + C) * length for length in LENGTHS)
 """Prefill times by the restatement's clock."""
@@ -363,14 +364,14 @@ def test_levels_are_chosen_by_the_cost_model_of_the_machine() -> None:
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
-        (FastServe(quantum_factor=1), "quanta must grow"),
-        (FastServe(base_quantum=0), "quanta must grow"),
-        (FastServe(starvation_period=0), "period be 1 or more"),
+        (FastServe(quantum_factor=1), "quantum_factor = 1: write a number > 1"),
+        (FastServe(base_quantum=0), "base_quantum = 0: write a number > 0"),
+        (FastServe(starvation_period=0), "starvation_period = 0: write a number >= 1"),
         (FastServe(prefill_times=(0.1,)), "prefill_times needs 14 times, not 1"),
     ],
 )
 def test_settings_that_make_no_sense(policy: FastServe, words: str) -> None:
-    with pytest.raises(SchedulerError, match=words):
+    with pytest.raises(SlosimError, match=words):
         simulate(Trace.from_rows([(0.0, 1, 1)]), policy, MODEL, kv_blocks=9)
 
 

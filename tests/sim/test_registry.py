@@ -52,7 +52,7 @@ def test_module_and_class() -> None:
         ),
         ("zzz", "no scheduler 'zzz'; there are accelgen"),
         ("vllm,swap", "'swap' is no parameter; write key=value with a key of max_num_batched_tokens"),
-        ("vllm,chunks=5", "'chunks=5' is no parameter"),
+        ("vllm,chunks=5", "no parameter 'chunks'; it has max_num_batched_tokens"),
         ("accelgen,overdue=lst", "'accelgen': overdue = 'lst': write one of late, urgent, last$"),
         ("accelgen,pivot=mesured", "pivot = 'mesured': write one of measured, paper$"),
         ("no_such_module:Policy", "scheduler 'no_such_module:Policy': No module named 'no_such_module'"),

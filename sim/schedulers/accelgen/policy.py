@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from sim.batch import Batch
+from sim.parameters import Count, NotNegative, PartShare, Positive
 from sim.scheduler import Scheduler
 from sim.schedulers.accelgen.budget import Members
 from sim.schedulers.accelgen.chunking import Chunking
@@ -29,12 +30,12 @@ class AccelGen(Scheduler):
 
     dynamic_chunking: bool = True
     """Off: a static budget of ``static_chunk`` tokens."""
-    static_chunk: int = 512
+    static_chunk: Count = 512
     token_budget: Literal["eq6", "inverse"] = "eq6"
     """Equation (6), as stated; or the calibrated model inverted, this project's own."""
-    pivot: Literal["measured", "paper"] | int = "measured"
+    pivot: Literal["measured", "paper"] | Count = "measured"
     """S_pf: the profile's own, the paper's (768, 1280), or a number of tokens. T_pf is the profile's time for it."""
-    largest_budget: float | None = None
+    largest_budget: Positive | None = None
     """The budget is at most so many S_pf; None: as much as the SLOs allow, for no cap is mentioned (inferred)."""
     members: Members = "batch"
     """Whose SLO the budget respects: those taken into the batch so far, or from the start all that might be, urgent or
@@ -44,9 +45,9 @@ class AccelGen(Scheduler):
     model says ends in time, its own context counted; or "pace", no more than it needs to make its own deadline."""
     exclusive: bool = True
     """ERA: no new long prompt is started while one is unfinished (stated)."""
-    long_prompts: int = 1
+    long_prompts: Count = 1
     """How many long prompts may be unfinished under ERA (literally "exclusive"; the number is inferred)."""
-    long_prompt: int | None = None
+    long_prompt: Count | None = None
     """Tokens beyond which a prompt is long; None: the pivot forward size (inferred)."""
 
     # -- iteration-level SLO priorities (section 4.3, Algorithm 1) ----------------------------------------------------
@@ -55,7 +56,7 @@ class AccelGen(Scheduler):
     """Off: order of arrival, and nobody is urgent."""
     urgent: bool = True
     """Off: nobody is urgent: nobody gets a place by force, and nobody is preempted for another."""
-    urgency: float = 1.0
+    urgency: NotNegative = 1.0
     """Urgent is who has a remaining time of at most this many longest iterations (1: a review's reading; inferred)."""
     first: Literal["decodes", "remaining"] = "decodes"
     """Who is placed first among the urgent: decodes, which cannot be cut, or whoever has least time (inferred)."""
@@ -70,7 +71,7 @@ class AccelGen(Scheduler):
     """Iteration deadlines from a completion SLO: its slack spread over the iterations left (stated); or all of the
     slack at once ("deadline"), or the SLO's even share for every iteration since the arrival ("proportional")
     (inferred)."""
-    default_output: int = 256
+    default_output: Count = 256
     """Output tokens assumed before any request has finished, without a predictor (inferred)."""
     victim: Victim = "deferrable"
     """Who is preempted for the urgent: the largest remaining time (stated); or (option) the loosest SLO, the longest
@@ -80,7 +81,7 @@ class AccelGen(Scheduler):
     stalls: bool = True
     """Whether a decode that is not urgent waits while the cache has no block for it: what Algorithm 2 comes to; off:
     every decode counts as urgent, so that others yield to it, the newest at last: vLLM's rule (inferred)."""
-    refresh: float = 0.1
+    refresh: NotNegative = 0.1
     """The order is refreshed when mean chunk or longest iteration moved by this share (inferred: the paper refreshes it
     on arrivals and when parts of long prompts were batched)."""
 
@@ -88,7 +89,7 @@ class AccelGen(Scheduler):
 
     multi_resource: bool = True
     """Off: in queue order rather than by distance."""
-    gamma: float = 0.75
+    gamma: NotNegative = 0.75
     """Seconds of remaining time within which requests count as alike (stated)."""
     normalized: bool = False
     """Whether the distance takes tokens and blocks as shares of what is available (the paper's, it seems, does not)."""
@@ -97,11 +98,11 @@ class AccelGen(Scheduler):
     paper builds, or only a chunk: the letter of Algorithm 2, which drops and recomputes many half-done prompts when the
     cache is full (inferred; the chunk itself is cut to the smaller of compute and cache either way, as stated); or
     (option) the predicted outputs as well, its own and those of all that run, until each ends."""
-    watermark: float = 0.01
+    watermark: PartShare = 0.01
     """Share of the blocks that admissions leave free: vLLM's, on whose block manager the paper builds (inferred)."""
     after_preemption: bool = False
     """Whether newcomers start in a step that preempted (vLLM's rule is no; inferred)."""
-    candidates: int = 32
+    candidates: Count = 32
     """Waiting requests considered for one batch, in order of remaining time, of those past their deadline and of the
     others each (this project's own bound)."""
     audit: bool = False

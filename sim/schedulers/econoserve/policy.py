@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from sim.batch import Batch
+from sim.parameters import Count, NotNegative, PartShare, Whole
 from sim.predictor import Noisy, Predictor
 from sim.scheduler import Scheduler
 
@@ -30,7 +31,7 @@ class EconoServe(Scheduler):
     """Separate queues (stated): a prompt starts with cache for itself alone, then waits for its generation to start.
     Off: it starts with cache for both, and only who ran out of cache waits to generate; groups and pipelining then have
     only those to work on."""
-    forward_size: Literal["measured", "paper"] | int = "measured"
+    forward_size: Literal["measured", "paper"] | Count = "measured"
     """Prompts are added up to this forward size, beyond which the GPU is saturated (recalled; that it is AccelGen's
     pivot is inferred): the profile's own, that paper's, or a number of tokens."""
     chunking: bool = True
@@ -44,7 +45,7 @@ class EconoServe(Scheduler):
     same_length: bool = True
     """With the first in line start all generations of its predicted length, then those of the next (stated that they
     are batched by it; that a group may be started in parts as cache comes free is inferred). Off: one by one."""
-    length_bucket: int | None = None
+    length_bucket: Count | None = None
     """Predicted lengths are rounded up to a multiple of so many tokens, and are the same if that is (inferred); None: a
     block, for then rounding takes next to no cache."""
 
@@ -52,15 +53,15 @@ class EconoServe(Scheduler):
 
     exact_allocation: bool = True
     """A generation starts with cache for its predicted length (stated); off: block by block."""
-    padding: float = 0.125
+    padding: NotNegative = 0.125
     """Share by which predictions are lengthened (recalled: 10 to 15 % is best; the middle is inferred)."""
-    extra: int | None = None
+    extra: Count | None = None
     """Tokens for which who outlived its prediction and ran out of cache is given more (inferred); None: a bucket."""
-    reserve: float = 0.03
+    reserve: PartShare = 0.03
     """Share of the cache that is kept for those who outlive their prediction (recalled). When it is used up, the newest
     of them stops, its cache kept, and joins the generations that wait (recalled: preemption without offloading). If
     nobody can go on, the newest drops its cache for the oldest (inferred)."""
-    default_output: int = 256
+    default_output: Count = 256
     """Output tokens assumed before any request has finished, without a predictor; then their mean (inferred)."""
 
     # -- pipelining ---------------------------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ class EconoServe(Scheduler):
     order, in the smallest allocation that suffices (inferred)."""
     nested: bool = True
     """Whether guests have guests (recalled)."""
-    buffer: int = 8
+    buffer: Whole = 8
     """Tokens (recalled that there is one; the number, CacheOPT's, is inferred)."""
 
     # -- ordering -----------------------------------------------------------------------------------------------------
@@ -79,10 +80,10 @@ class EconoServe(Scheduler):
     ordering: bool = True
     """By range of the deadline, then most cache held, then longest first (stated that SLOs and most cache count; the
     three keys are recalled). Off: by arrival."""
-    deadline_range: float = 1.0
+    deadline_range: NotNegative = 1.0
     """Seconds (inferred). A deadline is that of the next token or of the end, whichever is first; the paper's SLOs are
     of the end only, as recalled."""
-    no_slo: float = 60.0
+    no_slo: NotNegative = 60.0
     """Seconds after its arrival that stand for the deadline of a request without one, against starvation (inferred)."""
 
     def schedule(self, server: Server) -> Batch:

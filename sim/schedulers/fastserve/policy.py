@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
+from typing import Annotated, Literal
 
 from costmodel import prompt
 from sim.batch import Batch
 from sim.errors import SchedulerError
+from sim.parameters import Count, NotNegative, Positive, Whole, Within
 from sim.scheduler import Scheduler
 from sim.schedulers.fastserve.in_turn import InTurn
 from sim.schedulers.fastserve.mlfq import Mlfq
@@ -37,31 +38,29 @@ class FastServe(Scheduler):
 
     policy: Literal["sj-mlfq", "mlfq", "fcfs"] = "sj-mlfq"
     """``mlfq``: every prompt joins level 0."""
-    max_num_seqs: int = 16
-    max_num_batched_tokens: int | None = LIMIT
+    max_num_seqs: Count = 16
+    max_num_batched_tokens: Count | None = LIMIT
     """Prompt tokens of a batch; a longer prompt is rejected. Decodes are free, except that one more needs a token left;
     FCFS counts each. None: 2,048, too, but a longer prompt is its batch's only one (inferred: the artifact's models
     have 2,048 positions). Two such that do not fit the cache together then take turns at every step, swapping."""
-    base_quantum: float = 0.01
+    base_quantum: Positive = 0.01
     """Seconds that level 0 grants."""
-    quantum_factor: float = 2
+    quantum_factor: Annotated[float, Within(gt=1)] = 2
     """How much more each level grants than the one before."""
-    starvation_threshold: float = 3.0
+    starvation_threshold: NotNegative = 3.0
     """Seconds without a step after which a request goes to level 0."""
-    starvation_period: int = 1000
+    starvation_period: Count = 1000
     """Iterations from one look for them to the next."""
     proactive: bool = True
     """Whether blocks are kept free for newcomers, at least as many as ``max_num_seqs``, and used to swap in early."""
-    num_min_free_blocks_threshold: int = 0
+    num_min_free_blocks_threshold: Whole = 0
     """Blocks to keep free at least, if ``proactive``."""
-    num_cpu_blocks: int | None = None
+    num_cpu_blocks: Whole | None = None
     """Blocks that the host holds. None: as many as fit ``SWAP_SPACE``, unlimited if the model is not known."""
-    prefill_times: tuple[float, ...] | None = None
+    prefill_times: tuple[Positive, ...] | None = None
     """Seconds of one prompt of each of ``LENGTHS``, from which the levels are chosen; None: as the cost model says."""
 
     def bind(self, server: Server) -> Scheduler:
-        if self.quantum_factor <= 1 or self.base_quantum <= 0 or self.max_num_seqs < 1 or self.starvation_period < 1:
-            raise SchedulerError(f"{self!r}: quanta must grow from more than 0 s, sequences and period be 1 or more")
         return InTurn(self, server) if self.policy == "fcfs" else Mlfq(self, server)
 
     def schedule(self, server: Server) -> Batch:
