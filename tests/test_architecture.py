@@ -113,6 +113,14 @@ def test_only_calibrate_imports_torch(package: str) -> None:
     assert not users
 
 
+def test_the_pytest_plugin_imports_the_simulator_in_its_fixtures_only() -> None:
+    path = ROOT / "slosim_pytest.py"
+    tree = ast.parse(path.read_text("utf-8"))
+    names = {name.split(".")[0] for name in at_module_level(tree, path)}
+    assert names <= sys.stdlib_module_names | {"pytest"}
+    assert {name.split(".")[0] for name in imported(tree, path)} & set(PACKAGES) == {"sim", "experiments"}
+
+
 def test_importing_sim_loads_nothing_heavy() -> None:
     program = f"import sys, sim; print(*(name for name in {HEAVY!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

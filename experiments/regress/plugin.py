@@ -1,66 +1,7 @@
-"""For pytest, loaded by itself where slosim is installed: fixtures that simulate a policy and refuse a regression.
-
-def test_my_policy(assert_no_regression):
-    assert_no_regression("my_package:MyPolicy", baseline="vllm", max={"p99_ttft": "+2%"}, min={"goodput": "-1%"})
-"""
+"""The fixtures of `slosim_pytest` under a former name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from slosim_pytest import assert_no_regression, simulate
 
-import pytest
-
-if TYPE_CHECKING:
-    from sim.result import RunResult
-
-
-@pytest.fixture
-def simulate() -> Callable[..., RunResult]:
-    """``simulate(policy, **settings)``: a run of a scenario; settings by name, as in a scenario file or dotted.
-
-    Without any, 100 requests of the paper's mix at 0.6 per second.
-    """
-
-    def run(policy: str, **settings: Any) -> RunResult:
-        from experiments import inputs
-        from experiments.regress.settings import scenario_for
-
-        scenario = scenario_for(settings, requests=100, rates=(0.6,))
-        return inputs.run(scenario.at(scenario.rates[0] if scenario.rates else None), policy)
-
-    return run
-
-
-@pytest.fixture
-def assert_no_regression() -> Callable[..., None]:
-    """``assert_no_regression(policy, baseline=..., max={...}, min={...}, seeds=8, **settings)``.
-
-    Fails with the table if the policy is worse than its baseline (a policy, or a file of ``slosim regress --write``) by
-    more than a margin, or if that is not decided by ``most_seeds`` seeds, unless ``allow_inconclusive``.
-    """
-
-    def check(
-        policy: str,
-        baseline: str,
-        max: Mapping[str, str] | None = None,
-        min: Mapping[str, str] | None = None,
-        seeds: int = 8,
-        most_seeds: int = 32,
-        allow_inconclusive: bool = False,
-        **settings: Any,
-    ) -> None:
-        from experiments.regress.gate import DEFAULT_MARGINS, RATES, REQUESTS, verdict
-        from experiments.regress.margins import Margin
-        from experiments.regress.report import markdown
-        from experiments.regress.settings import gate_of, scenario_for
-
-        margins = [Margin.of_text(f"{name}:{size}", "max") for name, size in (max or {}).items()]
-        margins += [Margin.of_text(f"{name}:{size}", "min") for name, size in (min or {}).items()]
-        scenario = scenario_for(settings, requests=REQUESTS, rates=RATES)
-        gate = gate_of(scenario, policy, baseline, margins or DEFAULT_MARGINS, seeds, most_seeds)
-        found = gate.run()
-        if verdict(found) not in ("pass", "inconclusive" if allow_inconclusive else "pass"):
-            pytest.fail(markdown(found, policy, baseline), pytrace=False)
-
-    return check
+__all__ = ["assert_no_regression", "simulate"]
