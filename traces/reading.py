@@ -31,6 +31,8 @@ class Reading:
     """Rows left out, by reason, such as {"failed (no response tokens)": 2}."""
     ignored: tuple[str, ...] = ()
     """Columns or keys that say something which the simulator does not model, such as hash_ids."""
+    facts: tuple[str, ...] = ()
+    """What else was done in one sentence each, where nothing is lost, such as "34 of 99 requests, from 60 s on"."""
     start_kept: bool = False
     """Whether arrivals count from the file's own zero rather than from the first one."""
     notes: tuple[str, ...] = ()
@@ -51,11 +53,16 @@ class Reading:
         """Return the record in one line: format, time unit, first arrival, what was left out and ignored."""
         unit = "no arrivals recorded" if self.time_unit is None else f"times in {self.time_unit}"
         why = f" ({self.time_evidence})" if self.time_unit is not None and self.time_evidence else ""
-        start = "kept" if self.start_kept else "taken as 0"
-        first = "" if self.first_arrival is None else f"first arrival at {self.first_arrival}, {start}"
-        return "; ".join(part for part in (f"{self.format}, {unit}{why}", first, *self.warnings()) if part)
+        start = "" if self.first_arrival == 0 else ", kept" if self.start_kept else ", taken as 0"
+        first = "" if self.first_arrival is None else f"first arrival at {self.first_arrival}{start}"
+        return "; ".join(part for part in (f"{self.format}, {unit}{why}", first, *self.facts, *self.warnings()) if part)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON takes it."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return values | {"left_out": dict(self.left_out), "ignored": list(self.ignored), "notes": list(self.notes)}
+        return values | {
+            "left_out": dict(self.left_out),
+            "ignored": list(self.ignored),
+            "facts": list(self.facts),
+            "notes": list(self.notes),
+        }

@@ -94,6 +94,7 @@ def test_missing_objectives_mean_none(tmp_path: Path) -> None:
     assert [row.slo for row in load(tmp_path / "a.parquet")] == [SLO(), SLO(jct=2.0)]
 
 
+@pytest.mark.filterwarnings("ignore::traces.TraceWarning")
 def test_other_columns_and_request_ids(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("\ufeffrequest_id,arrived_at,prompt_tokens,output_tokens,more\nx-1,0.5,10,2,?\n\n")
     trace = load(tmp_path / "a.csv", application="chat")
@@ -104,7 +105,7 @@ def test_other_columns_and_request_ids(tmp_path: Path) -> None:
 def test_prompts_alone_need_outputs(tmp_path: Path) -> None:
     path = tmp_path / "prompts.csv"
     path.write_text("prompt_tokens\n" + "5\n" * 500)
-    with pytest.raises(SlosimError, match=r"prompts.csv: no column output_tokens; give .* such as outputs=200"):
+    with pytest.raises(SlosimError, match=r"prompts.csv: no column output_tokens .*; give .* such as outputs=200"):
         load(path)
     assert set(load(path, outputs=200).output_tokens.tolist()) == {200}
     assert set(load(path, outputs=Fixed(7)).output_tokens.tolist()) == {7}
@@ -116,7 +117,7 @@ def test_prompts_alone_need_outputs(tmp_path: Path) -> None:
 def test_order_is_demanded_or_made(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("prompt_tokens,output_tokens,arrived_at\n1,1,5\n2,2,3\n")
-    with pytest.raises(SlosimError, match=r"a.csv, line 3, field arrived_at: 3.0 comes before .* sort=True"):
+    with pytest.raises(SlosimError, match=r"a.csv, line 3, field arrived_at: 3 comes before .* sort=True"):
         load(path)
     assert load(path, sort=True).prompt_tokens.tolist() == [2, 1]
 
@@ -126,19 +127,19 @@ def test_order_is_demanded_or_made(tmp_path: Path) -> None:
     [
         ("prompt_tokens,output_tokens\n1,2\n\n3,x\n", r"t.csv, line 4, field output_tokens: 'x' is not a number"),
         ("prompt_tokens,output_tokens\n1,2\n3,\n", r"t.csv, line 3, field output_tokens: '' is not a number"),
-        ("prompt_tokens,output_tokens\n1,2\n0,9\n", r"t.csv, line 3, field prompt_tokens: 0.0 is not a whole number"),
+        ("prompt_tokens,output_tokens\n1,2\n0,9\n", r"t.csv, line 3, field prompt_tokens: 0 is not a whole number"),
         ("prompt_tokens,output_tokens\n1,2.5\n", r"t.csv, line 2, field output_tokens: 2.5 is not a whole number"),
         ("prompt_tokens,output_tokens\n1\n", r"t.csv, line 2: 1 fields, expected 2 as in the first line: '1'"),
-        ("prompt_tokens,output_tokens,arrived_at\n1,2,-1\n", r"t.csv, line 2, field arrived_at: -1.0 is not seconds"),
-        ("prompt_tokens,output_tokens,slo_tbt\n1,2,0\n", r"t.csv, line 2, field slo_tbt: 0.0 is not seconds above 0"),
+        ("prompt_tokens,output_tokens,arrived_at\n1,2,-1\n", r"t.csv, line 2, field arrived_at: -1 is not a time"),
+        ("prompt_tokens,output_tokens,slo_tbt\n1,2,0\n", r"t.csv, line 2, field slo_tbt: 0 is not seconds above 0"),
         ('prompt_tokens,output_tokens,id\n1,2,"two\nlines"\n3,x,b\n', r"t.csv, line 4, field output_tokens: 'x'"),
         ('prompt_tokens,output_tokens,id\n1,2,"two\n3,4,b\n', r"t.csv, line 2: not CSV \(unexpected end of data\)"),
         ("prompt_tokens,output_tokens\n", r"t.csv: the file has no request"),
         (
             "prompts,outputs\n1,2\n",
-            r"t.csv: none of the known formats \(sharegpt, .*csv\): its first line is 'prompts,out",
+            r"t.csv: none of the known formats \(sharegpt, .*jsonl\): its first line is 'prompts,out",
         ),
-        ("", r"t.csv: the file is empty; expected a line with column names"),
+        ("", r"t.csv: the file is empty; expected rows"),
     ],
 )
 def test_wrong_csv_is_told_by_file_line_and_field(tmp_path: Path, text: str, message: str) -> None:
@@ -149,7 +150,7 @@ def test_wrong_csv_is_told_by_file_line_and_field(tmp_path: Path, text: str, mes
 
 def test_a_named_format_tells_its_missing_columns(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("prompts,outputs\n1,2\n")
-    with pytest.raises(SlosimError, match=r"t.csv, line 1: no column prompt_tokens among prompts, outputs"):
+    with pytest.raises(SlosimError, match=r"t.csv: no column prompt_tokens among prompts, outputs"):
         load(tmp_path / "t.csv", "csv")
     (tmp_path / "long.csv").write_text('prompt_tokens,output_tokens\n1,"' + "x" * 200_000 + '"\n')
     with pytest.raises(SlosimError, match=r"long.csv, line 2: not CSV \(field larger than field limit"):
@@ -171,10 +172,10 @@ def test_a_named_format_tells_its_missing_columns(tmp_path: Path) -> None:
             {"prompt_tokens": [1, 0], "output_tokens": [1, 2]},
             r"t.parquet, row 2, field prompt_tokens: 0 is not a whole",
         ),
-        ({"prompt_tokens": [1], "output_tokens": ["x"]}, r"t.parquet, row 1, field output_tokens: expected numbers"),
+        ({"prompt_tokens": [1], "output_tokens": ["x"]}, r"t.parquet, row 1, field output_tokens: 'x' is not a number"),
         (
             {"prompt_tokens": [1], "output_tokens": [2], "slo_tbt": ["soon"]},
-            r"t.parquet, field slo_tbt: cannot be read \(.*'soon'",
+            r"t.parquet, row 1, field slo_tbt: 'soon' is not a number",
         ),
         ({"prompt_tokens": pa.array([], pa.int32()), "output_tokens": pa.array([], pa.int32())}, "has no request"),
     ],
@@ -212,6 +213,7 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         paper_mix(3).save(tmp_path / "a.parquet")
 
 
+@pytest.mark.filterwarnings("ignore::traces.TraceWarning")
 def test_the_reference_traces_load(shared: Path) -> None:
     """Counts and means of the table in the reference."""
     expected = {

@@ -354,7 +354,7 @@ def library(folder: Path) -> Path:
 
 
 def test_each_text_is_a_prompt(tmp_path: Path) -> None:
-    trace = load(library(tmp_path / "books"), tokenizer=WORDS)
+    trace = load(library(tmp_path / "books"), "text", tokenizer=WORDS)
     assert trace.prompt_tokens.tolist() == [4, 26]
     assert trace.ids == ["a.txt.gz", str(Path("b") / "long.txt")]
     assert trace.name == "books"
@@ -363,20 +363,20 @@ def test_each_text_is_a_prompt(tmp_path: Path) -> None:
 
 def test_texts_can_be_cut_into_pieces(tmp_path: Path) -> None:
     folder = library(tmp_path / "books")
-    pieces = load(folder, tokenizer=WORDS, chunk_tokens=11, outputs=5)
+    pieces = load(folder, "text", tokenizer=WORDS, chunk_tokens=11, outputs=5)
     assert pieces.prompt_tokens.tolist() == [4, 11, 11, 6]
-    assert load(folder, tokenizer=WORDS, chunk_tokens=11, chunks_per_file=1).prompt_tokens.tolist() == [4, 11]
-    assert load(folder, tokenizer=WORDS, chunk_tokens=6).prompt_tokens.tolist() == [4, 6, 6, 6, 6, 6]
+    assert load(folder, "text", tokenizer=WORDS, chunk_tokens=11, chunks_per_file=1).prompt_tokens.tolist() == [4, 11]
+    assert load(folder, "text", tokenizer=WORDS, chunk_tokens=6).prompt_tokens.tolist() == [4, 6, 6, 6, 6, 6]
     with pytest.raises(SlosimError, match="chunk_tokens: 1 leaves no room beside 1 leading token"):
-        load(folder, tokenizer=WORDS, chunk_tokens=1)
+        load(folder, "text", tokenizer=WORDS, chunk_tokens=1)
 
 
 def test_outputs_of_texts_are_drawn_with_a_seed(tmp_path: Path) -> None:
     folder = library(tmp_path / "books")
-    few = load(folder, tokenizer=WORDS, chunk_tokens=11, outputs=Uniform(1, 10**6), seed=3)
-    more = load(folder, tokenizer=WORDS, chunk_tokens=3, outputs=Uniform(1, 10**6), seed=3)
+    few = load(folder, "text", tokenizer=WORDS, chunk_tokens=11, outputs=Uniform(1, 10**6), seed=3)
+    more = load(folder, "text", tokenizer=WORDS, chunk_tokens=3, outputs=Uniform(1, 10**6), seed=3)
     assert more.output_tokens[:4].tolist() == few.output_tokens.tolist()
-    other = load(folder, tokenizer=WORDS, chunk_tokens=11, outputs=Uniform(1, 10**6), seed=4)
+    other = load(folder, "text", tokenizer=WORDS, chunk_tokens=11, outputs=Uniform(1, 10**6), seed=4)
     assert not set(other.output_tokens.tolist()) & set(few.output_tokens.tolist())
 
 
@@ -389,7 +389,7 @@ def test_a_single_long_text_is_counted_piece_by_piece(tmp_path: Path) -> None:
         seen.extend(map(len, texts))
         return words(texts)
 
-    trace = load(path, tokenizer=Tokenizer(count=counted))
+    trace = load(path, "text", tokenizer=Tokenizer(count=counted))
     assert trace.prompt_tokens.tolist() == [60_000 * 6 + 1 + 1]
     assert len(seen) == 2
     assert max(seen) < 1_200_000
@@ -399,13 +399,13 @@ def test_pieces_do_not_change_the_count_of_tokens(tmp_path: Path) -> None:
     sentence = "The quick brown fox jumps over the lazy dog, isn't it?\n"
     path = tmp_path / "book.txt"
     path.write_text(sentence * 25_000)
-    assert load(path).prompt_tokens.tolist() == [1 + 25_000 * opt_tokens([sentence])[0]]
+    assert load(path, "text").prompt_tokens.tolist() == [1 + 25_000 * opt_tokens([sentence])[0]]
 
 
 def test_folders_without_texts(tmp_path: Path) -> None:
     with pytest.raises(SlosimError, match=r"the folder has no file ending in .txt or .txt.gz"):
-        load(tmp_path)
+        load(tmp_path, "text")
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(SlosimError, match="the texts are empty"):
-        load(tmp_path, tokenizer=WORDS)
-    assert np.array_equal(load(library(tmp_path / "x"), tokenizer=WORDS, outputs=9).output_tokens, [9, 9])
+        load(tmp_path, "text", tokenizer=WORDS)
+    assert np.array_equal(load(library(tmp_path / "x"), "text", tokenizer=WORDS, outputs=9).output_tokens, [9, 9])

@@ -1,5 +1,7 @@
 """Readers of what others recorded: one function per format, and `load`, which finds out which one a file needs."""
 
+from __future__ import annotations
+
 import difflib
 import inspect
 import warnings
@@ -10,10 +12,12 @@ from typing import Any, NamedTuple
 
 from traces.errors import SlosimError, TraceWarning
 from traces.readers.conversations import alpaca, custom, sharegpt
-from traces.readers.detect import detect
+from traces.readers.detect import container, detect
 from traces.readers.folders import text
-from traces.readers.own import csv_file, parquet_file
+from traces.readers.own import rows_file
 from traces.readers.recorded import azure, burstgpt, mooncake, timed_trace, vidur
+from traces.readers.rows import shards
+from traces.readers.window import windowed
 from traces.reading import Reading
 from traces.trace import Trace
 
@@ -31,17 +35,18 @@ class Format(NamedTuple):
 FORMATS: Mapping[str, Format] = {
     "sharegpt": Format(sharegpt, "ShareGPT JSON with vLLM's filters; a cut-off file is read as far as it goes"),
     "alpaca": Format(alpaca, "Alpaca JSON, JSON Lines or Parquet: instruction, input, output"),
-    "text": Format(text, "a text file or a folder of them (BookCorpus): one file is one prompt, or cut into pieces"),
-    "azure": Format(azure, "Azure LLM inference CSV of 2023 or 2024: TIMESTAMP, ContextTokens, GeneratedTokens"),
-    "burstgpt": Format(burstgpt, "BurstGPT CSV, any version: Timestamp, Model, Request tokens, Response tokens"),
-    "mooncake": Format(mooncake, "Mooncake JSON Lines: timestamp (ms), input_length, output_length"),
-    "timed_trace": Format(timed_trace, "vLLM's timed_trace JSON Lines: timestamp (s), input_length, output_length"),
-    "vidur": Format(vidur, "Vidur CSV: num_prefill_tokens, num_decode_tokens, and arrived_at if known"),
+    "text": Format(text, "a text file or a folder of them (BookCorpus), only on request: one file is one prompt"),
+    "azure": Format(azure, "Azure LLM inference traces of 2023 to 2025: TIMESTAMP, ContextTokens, GeneratedTokens"),
+    "burstgpt": Format(burstgpt, "BurstGPT, any version: Timestamp (s), Model, Request tokens, Response tokens"),
+    "mooncake": Format(mooncake, "Mooncake: timestamp (ms; unnamed: s or ms by evidence), input_length, output_length"),
+    "timed_trace": Format(timed_trace, "vLLM's timed_trace: timestamp (s), input_length, output_length"),
+    "vidur": Format(vidur, "Vidur: num_prefill_tokens, num_decode_tokens, and arrived_at (s) if known"),
     "custom": Format(custom, "vLLM's custom JSON Lines: prompt (text), output_tokens"),
-    "parquet": Format(parquet_file, "this project's Parquet: prompt_tokens, output_tokens, and arrived_at if known"),
-    "csv": Format(csv_file, "this project's CSV: prompt_tokens, output_tokens, and arrived_at if known"),
+    "parquet": Format(rows_file, "Parquet: prompt_tokens, output_tokens, and arrived_at (s) if known, or --columns"),
+    "csv": Format(rows_file, "CSV (, ; tab or |, decimal comma) with these columns, or any with --columns"),
+    "jsonl": Format(rows_file, "JSON Lines or a JSON array with these keys, or any with --columns"),
 }
-"""Everything that `load` reads, by name; files may be gzipped (but Parquet)."""
+"""Everything that `load` reads, by name. A folder of such files is read as one trace in order of name."""
 
 
 def load(
@@ -51,14 +56,19 @@ def load(
     application: str | None = None,
     name: str | None = None,
     keep_start: bool = False,
+    requests: int | None = None,
+    start: float | str | None = None,
+    end: float | str | None = None,
     **options: Any,
 ) -> Trace:
     """Read a trace from a file or folder, whatever its format; `format` is a name in FORMATS where guessing fails.
 
-    `application` labels all requests, `name` names the trace; further options are those of the format's reader, such as
-    load("ShareGPT_V3.json", max_prompt_len=2048) or load("books", chunk_tokens=2048). Time starts at the first arrival;
-    `keep_start` keeps the file's own zero. Sources that do not tell when requests came put all of them at 0:
-    `trace.with_arrivals(Poisson(8.0))` spreads them.
+    `application` labels all requests, `name` names the trace; `requests` keeps the first ones, `start` and `end` those
+    that arrive in this window: seconds from the first arrival, or dates where the file has them. Time starts at the
+    first arrival; `keep_start` keeps the file's own zero. Further options are those of the format's reader, such as
+    load("ShareGPT_V3.json", max_prompt_len=2048), load("mooncake.jsonl", time_unit="s") or
+    load("mine.csv", columns={"arrived_at": "at", "prompt_tokens": "in", "output_tokens": "out"}, time_unit="ms").
+    Sources that do not tell when requests came put all of them at 0: `trace.with_arrivals(Poisson(8.0))` spreads them.
 
     `trace.reading` says what was read. One TraceWarning says what was left out or ignored, if anything was. Raises
     SlosimError naming file, line, field and value of what is wrong.
@@ -66,18 +76,46 @@ def load(
     source = Path(path)
     if not source.exists():
         raise SlosimError(f"{source}: no such file or folder")
-    chosen = detect(source) if format is None else format
-    if chosen not in FORMATS:
-        raise SlosimError(f"no format is called {chosen!r}; {_near(chosen, FORMATS)}known are {', '.join(FORMATS)}")
+    chosen = _chosen(source, format, options)
     accepted = _accepted(chosen, options)
-    if "keep_start" in _parameters(chosen):
-        accepted["keep_start"] = keep_start
-    trace = _from_the_first_arrival(FORMATS[chosen].read(source, **accepted), keep_start)
-    reading = replace(trace.reading or Reading(rows=len(trace)), path=str(source), format=chosen)
+    first = requests if start is None and end is None else None
+    general = {"keep_start": keep_start, "requests": first, "found_out": format is None}
+    accepted |= {option: value for option, value in general.items() if option in _parameters(chosen)}
+    trace = _from_the_first_arrival(_read(chosen, source, accepted), keep_start)
+    trace = windowed(trace, start, end, keep_start)
+    trace = trace if requests is None else trace.head(requests)
+    reading = trace.reading or Reading(rows=len(trace))
+    reading = replace(reading, path=str(source), format=reading.format or chosen)
     trace = replace(trace, reading=reading, name=name or trace.name or source.name.split(".")[0])
     if told := reading.warnings():
         warnings.warn(f"{source}: {'; '.join(told)}", TraceWarning, stacklevel=2)
     return trace if application is None else trace.labelled(application)
+
+
+def _chosen(source: Path, format: str | None, options: Mapping[str, Any]) -> str:
+    chosen = format or (container(source) if options.get("columns") else detect(source))
+    if format is None and chosen == "mooncake" and "seconds" in options:
+        chosen = "timed_trace"
+    if chosen not in FORMATS:
+        raise SlosimError(f"no format is called {chosen!r}; {_near(chosen, FORMATS)}known are {', '.join(FORMATS)}")
+    return chosen
+
+
+def _read(chosen: str, source: Path, options: dict[str, Any]) -> Trace:
+    """Read a file, or a folder: of rows as one table, of others file by file."""
+    trace = FORMATS[chosen].read(source, **options)
+    if not source.is_dir() or chosen == "text":
+        return trace
+    reading = trace.reading or Reading(rows=len(trace))
+    files, others = shards(source)
+    read = f"{len(files)} files read as one trace: {_listed([path.name for path in files])}"
+    skipped = (f"skipped: {_listed(others)}",) if others else ()
+    reading = replace(reading, facts=(*reading.facts, read), notes=(*reading.notes, *skipped))
+    return replace(trace, reading=reading)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names if len(names) <= 3 else [*names[:2], "...", names[-1]])
 
 
 def _from_the_first_arrival(trace: Trace, keep_start: bool) -> Trace:
@@ -96,7 +134,7 @@ def _parameters(chosen: str) -> list[str]:
 
 
 def _accepted(chosen: str, options: dict[str, Any]) -> dict[str, Any]:
-    known = _parameters(chosen)
+    known = [option for option in _parameters(chosen) if option not in ("found_out",)]
     unknown = next((option for option in options if option not in known), None)
     if unknown is not None:
         raise SlosimError(

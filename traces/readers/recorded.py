@@ -1,116 +1,142 @@
-"""Recorded traffic: files that tell when requests came and how long they were, without their text."""
+"""Recorded traffic: files that say when requests came and how long they were, without their text."""
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from traces.errors import SlosimError
-from traces.readers.delimited import read_csv
-from traces.readers.json_lines import read_json_lines
-from traces.readers.table import BadCell, Table, number, word
+from traces.readers.json_lines import JsonRows
+from traces.readers.table import Asked, Layout, opened_rows, trace_of
 from traces.trace import Trace
 
-__all__ = ["azure", "burstgpt", "mooncake", "timed_trace", "vidur"]
+__all__ = ["LAYOUTS", "azure", "burstgpt", "mooncake", "timed_trace", "vidur"]
 
-_NANOSECOND = 1e-9
+Columns = str | Mapping[str, str] | None
+
+_TIMED = {"arrived_at": "timestamp", "prompt_tokens": "input_length", "output_tokens": "output_length"}
+LAYOUTS: Mapping[str, Layout] = {
+    "azure": Layout(
+        {"arrived_at": "TIMESTAMP", "prompt_tokens": "ContextTokens", "output_tokens": "GeneratedTokens"}, unit=None
+    ),
+    "burstgpt": Layout(
+        {
+            "arrived_at": "Timestamp",
+            "prompt_tokens": "Request tokens",
+            "output_tokens": "Response tokens",
+            "application": "Model",
+        },
+        redundant=("Total tokens",),
+        failed="failed (no response tokens)",
+    ),
+    "mooncake": Layout(_TIMED, unit="ms"),
+    "timed_trace": Layout(_TIMED, unit="s"),
+    "vidur": Layout(
+        {"prompt_tokens": "num_prefill_tokens", "output_tokens": "num_decode_tokens"},
+        {"arrived_at": ("arrived_at",)},
+        redundant=("num_total_tokens", "pd_ratio"),
+    ),
+}
+"""The formats whose columns say everything."""
 
 
-def azure(path: Path, *, skip_empty: bool = False) -> Trace:
-    """Read the Azure LLM inference traces of 2023 (times with 7 decimals, no zone) and 2024 (with +00:00).
+def azure(
+    path: Path,
+    *,
+    skip_empty: bool = False,
+    columns: Columns = None,
+    time_unit: str | None = None,
+    keep_start: bool = False,
+    requests: int | None = None,
+) -> Trace:
+    """Read the Azure LLM inference traces of 2023 to 2025: TIMESTAMP (dates, any zone), ContextTokens, GeneratedTokens.
 
-    Columns TIMESTAMP, ContextTokens, GeneratedTokens. The first request comes at 0. `skip_empty` leaves out requests
-    without tokens, which are an error otherwise.
+    `skip_empty` leaves out requests without tokens, which are an error otherwise; NumImages are not modelled.
     """
-    lengths = ("ContextTokens", "GeneratedTokens")
-    table = read_csv(path, {"TIMESTAMP": stamp, "ContextTokens": number, "GeneratedTokens": number})
-    table = _some(table.answered(*lengths, skip_empty=skip_empty))
-    stamps = table.columns["TIMESTAMP"]
-    seconds = (stamps - stamps.min()) * _NANOSECOND
-    return _trace(table, seconds, *lengths)
+    asked = Asked(skip_empty, columns, time_unit, keep_start, requests)
+    return trace_of(opened_rows(path, requests), LAYOUTS["azure"], asked)
 
 
-def burstgpt(path: Path, *, model: str | None = None, skip_empty: bool = True) -> Trace:
+def burstgpt(
+    path: Path,
+    *,
+    model: str | None = None,
+    skip_empty: bool = True,
+    columns: Columns = None,
+    time_unit: str | None = None,
+    keep_start: bool = False,
+    requests: int | None = None,
+) -> Trace:
     """Read BurstGPT of any version; the model that answered ("ChatGPT", "GPT-4") becomes the application.
 
     Columns by name: Timestamp (s), Model, Request tokens, Response tokens. `model` keeps one of them ("GPT-4" is what
     vLLM's benchmark keeps); failed requests, with no response token, are left out unless `skip_empty` is off.
     """
-    lengths = ("Request tokens", "Response tokens")
-    table = read_csv(path, {"Timestamp": number, "Model": word, "Request tokens": number, "Response tokens": number})
-    if model is not None:
-        table = _some(table.where(table.columns["Model"] == model), f"no request of model {model!r}")
-    table = _some(table.answered(*lengths, skip_empty=skip_empty))
-    return _trace(table, table.seconds("Timestamp"), *lengths, application=table.columns["Model"])
+    layout = LAYOUTS["burstgpt"]
+    layout = layout if model is None else replace(layout, chosen=("application", model))
+    return trace_of(opened_rows(path, requests), layout, Asked(skip_empty, columns, time_unit, keep_start, requests))
 
 
-def mooncake(path: Path, *, skip_empty: bool = False) -> Trace:
-    """Read Mooncake JSON Lines: timestamp (ms), input_length, output_length; hash_ids are ignored."""
-    return _timed(path, 1e-3, skip_empty)
-
-
-def timed_trace(path: Path, *, seconds: float = 1.0, skip_empty: bool = False) -> Trace:
-    """Read vLLM's timed_trace JSON Lines: Mooncake's keys, with timestamps in units of so many `seconds`."""
-    return _timed(path, seconds, skip_empty)
-
-
-def vidur(path: Path, *, skip_empty: bool = False) -> Trace:
-    """Read Vidur CSV: num_prefill_tokens, num_decode_tokens and, if it is there, arrived_at (s)."""
-    lengths = ("num_prefill_tokens", "num_decode_tokens")
-    table = read_csv(path, dict.fromkeys(lengths, number), {"arrived_at": number})
-    table = _some(table.answered(*lengths, skip_empty=skip_empty))
-    return _trace(table, table.seconds("arrived_at") if "arrived_at" in table else None, *lengths)
-
-
-def stamp(cells: Sequence[str]) -> NDArray[np.int64]:
-    """Read dates with times, without zone or in UTC, as nanoseconds since 1970."""
-    bare = [cell.strip().removesuffix("Z").removesuffix("+00:00") for cell in cells]
-    try:
-        stamps = _stamps(bare)
-    except (ValueError, UserWarning):
-        wrong = next(index for index, cell in enumerate(bare) if not _is_stamp(cell))
-        raise BadCell(wrong, "a time such as 2023-11-16 18:15:46.6805900") from None
-    return stamps.astype(np.int64)
-
-
-def _stamps(cells: list[str]) -> NDArray[np.datetime64]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        stamps = np.array(cells, dtype="datetime64[ns]")
-    if np.isnat(stamps).any():
-        raise ValueError("an empty time")
-    return stamps
-
-
-def _is_stamp(cell: str) -> bool:
-    try:
-        _stamps([cell])
-    except (ValueError, UserWarning):
-        return False
-    return True
-
-
-def _timed(path: Path, unit: float, skip_empty: bool) -> Trace:
-    lengths = ("input_length", "output_length")
-    table = read_json_lines(path, {"timestamp": number, "input_length": number, "output_length": number})
-    table = _some(table.answered(*lengths, skip_empty=skip_empty))
-    return _trace(table, table.seconds("timestamp", unit), *lengths)
-
-
-def _some(table: Table, what: str = "no request") -> Table:
-    if not len(table):
-        raise SlosimError(f"{table.path}: the file has {what}")
-    return table
-
-
-def _trace(
-    table: Table,
-    seconds: NDArray[np.float64] | None,
-    prompt: str,
-    output: str,
-    application: NDArray[np.object_] | None = None,
+def mooncake(
+    path: Path,
+    *,
+    skip_empty: bool = False,
+    skip_turns: bool = False,
+    columns: Columns = None,
+    time_unit: str | None = None,
+    keep_start: bool = False,
+    requests: int | None = None,
+    found_out: bool = False,
 ) -> Trace:
-    prompts, outputs = table.tokens(prompt), table.tokens(output)
-    return Trace.from_columns(seconds, prompts, outputs, application=application, sort=True, locate=table.locate)
+    """Read Mooncake rows: timestamp (ms by the format's definition), input_length, output_length; hash_ids are ignored.
+
+    `skip_turns` leaves out the later turns of sessions, which have a delay in place of a timestamp: closed loops are
+    not modelled. `found_out` takes milliseconds or seconds by the evidence of the file.
+    """
+    asked = Asked(skip_empty, columns, time_unit, keep_start, requests)
+    layout = replace(LAYOUTS["mooncake"], unit=None) if found_out else LAYOUTS["mooncake"]
+    return _timed(path, layout, asked, skip_turns, "timed_trace" if found_out else "")
+
+
+def timed_trace(
+    path: Path,
+    *,
+    seconds: float | None = None,
+    skip_empty: bool = False,
+    skip_turns: bool = False,
+    columns: Columns = None,
+    time_unit: str | None = None,
+    keep_start: bool = False,
+    requests: int | None = None,
+) -> Trace:
+    """Read vLLM's timed_trace JSON Lines: Mooncake's keys, with timestamps in s, or in units of so many `seconds`."""
+    asked = Asked(skip_empty, columns, "s" if seconds else time_unit, keep_start, requests)
+    trace = _timed(path, LAYOUTS["timed_trace"], asked, skip_turns)
+    return trace if seconds is None else trace.with_arrivals(trace.arrived_at * seconds)
+
+
+def vidur(
+    path: Path,
+    *,
+    skip_empty: bool = False,
+    columns: Columns = None,
+    time_unit: str | None = None,
+    keep_start: bool = False,
+    requests: int | None = None,
+) -> Trace:
+    """Read Vidur CSV: num_prefill_tokens, num_decode_tokens and, if it is there, arrived_at (s)."""
+    asked = Asked(skip_empty, columns, time_unit, keep_start, requests)
+    return trace_of(opened_rows(path, requests), LAYOUTS["vidur"], asked)
+
+
+def _timed(path: Path, layout: Layout, asked: Asked, skip_turns: bool, in_seconds: str = "") -> Trace:
+    """Read rows of Mooncake's keys; `in_seconds` is what their format is called if they turn out to be in seconds."""
+    rows = opened_rows(path, None if skip_turns else asked.requests)
+    if skip_turns and isinstance(rows, JsonRows):
+        rows.demand("timestamp")
+    trace = trace_of(rows, layout, asked)
+    reading = trace.reading
+    if reading is None:
+        return trace
+    if skipped := getattr(rows, "skipped", 0):
+        left_out = {**reading.left_out, "later turns of sessions (a delay, no timestamp)": skipped}
+        reading = replace(reading, rows=reading.rows + skipped, left_out=left_out)
+    return replace(trace, reading=replace(reading, format=in_seconds if reading.time_unit == "s" else ""))

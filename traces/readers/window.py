@@ -1,0 +1,63 @@
+"""A window of a trace: the requests that arrive between two times."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from traces.errors import SlosimError, asked_by
+from traces.readers.times import DATES, UNITS, date_of, is_epoch
+from traces.reading import Reading
+from traces.trace import Trace
+
+__all__ = ["windowed"]
+
+_NANOSECOND = 1e-9
+
+
+def windowed(trace: Trace, start: float | str | None, end: float | str | None, keep_start: bool = False) -> Trace:
+    """Return the requests that arrive at `start` or later and before `end`; time starts at the first of them.
+
+    Both are seconds from the first arrival, or dates if the file has them (without a zone: in UTC, or as the file has
+    them). Raises SlosimError for a window without requests.
+    """
+    if start is None and end is None:
+        return trace
+    reading = trace.reading or Reading(rows=len(trace))
+    times = trace.arrived_at - (trace.arrived_at[0] if len(trace) else 0.0)
+    begins = 0.0 if start is None else _seconds(start, "start", reading)
+    ends = float("inf") if end is None else _seconds(end, "end", reading)
+    if reading.time_unit is None:
+        raise SlosimError(f"{reading.path or 'the trace'}: the file records no arrivals, so it has no window of time")
+    kept = trace[(times >= begins) & (times < ends)]
+    if not len(kept):
+        span = f"{times[-1]:,.6g} s" if len(times) else "no time"
+        raise SlosimError(
+            f"no request arrives in the window from {begins:,.6g} to {ends:,.6g} s; the trace takes {span}"
+        )
+    told = f"{len(kept):,} of {len(trace):,} requests, from {begins:,.6g} s to {ends:,.6g} s after the first arrival"
+    kept = replace(kept, reading=replace(reading, facts=(*reading.facts, told)))
+    return kept if keep_start else kept.with_arrivals(kept.arrived_at - kept.arrived_at[0])
+
+
+def _seconds(given: float | str, argument: str, reading: Reading) -> float:
+    if not isinstance(given, str):
+        return float(given)
+    try:
+        return float(given)
+    except ValueError:
+        pass
+    what = asked_by(**{argument: given})
+    asked, first = date_of(given, what), _first_date(reading)
+    if first is None:
+        raise SlosimError(f"{what}: the file has no dates; give seconds from the first arrival")
+    return (asked - first) * _NANOSECOND
+
+
+def _first_date(reading: Reading) -> int | None:
+    """Return the first arrival of the file in nanoseconds since 1970, if it says that."""
+    if reading.time_unit == DATES:
+        return date_of(str(reading.first_arrival), "first arrival")
+    unit, first = reading.time_unit or "s", reading.first_arrival
+    if not isinstance(first, int | float) or not is_epoch(first, unit):
+        return None
+    return int(first * (UNITS["ns"] // UNITS[unit]))
