@@ -65,9 +65,16 @@ def draw_goodput(results: Mapping[str, RunResult], path: Path, window: float | N
         axes.set_xlabel(f"{unit_name} since the first arrival")
         axes.set_xlim(0, max(longest, window) / unit)
         axes.set_ylim(bottom=0)
+        if not any(result.verdicts.promised.any() for result in results.values()):
+            _say_no_slo(axes)
         _mark_last_arrival(axes, results, unit)
         legend(drawn, axes)
         return write(drawn, path)
+
+
+def _say_no_slo(axes: Axes) -> None:
+    """In place of values that do not exist without SLOs."""
+    axes.text(0.5, 0.5, "no request has an SLO", color="#888888", ha="center", va="center", transform=axes.transAxes)
 
 
 def _mark_last_arrival(axes: Axes, results: Mapping[str, RunResult], unit: float) -> None:
@@ -134,6 +141,8 @@ def draw_attainment(results: Mapping[str, RunResult], path: Path) -> Path:
                 shares = [tables[name].get(application, {}).get(key, math.nan) for application in applications]
                 rows = np.arange(len(applications))[::-1] + 0.12 * ((len(results) - 1) / 2 - place)
                 axes.plot(shares, rows, "o", color=look[name]["color"], label=name, clip_on=False, zorder=3)
+            if not any(result.verdicts.promised.any() for result in results.values()):
+                _say_no_slo(axes)
             axes.set_yticks(np.arange(len(applications))[::-1], [name or "all" for name in applications])
             axes.set_ylim(-0.6, len(applications) - 0.4)
             axes.tick_params(axis="y", length=0)

@@ -54,7 +54,7 @@ def draw_sweep(points: Sequence[SweepPoint], path: str | Path, panels: Sequence[
     with figure(rows, columns, 5.4 * columns, 0.5 + 2.9 * rows) as (drawn, grid):
         for axes, panel in zip(grid, panels, strict=False):
             ends = [(name, _curve(axes, points, name, panel, look[name])) for name in names]
-            _dress(axes, panel)
+            _dress(axes, panel, sorted({point.rate for point in points}))
             known = [(name, value) for name, value in ends if math.isfinite(value)]
             label_ends(axes, known, [look[name]["color"] for name, _ in known])
         for axes in grid[len(panels) :]:
@@ -77,10 +77,12 @@ def _curve(axes: Axes, points: Sequence[SweepPoint], name: str, panel: Panel, lo
     return means[-1]
 
 
-def _dress(axes: Axes, panel: Panel) -> None:
+def _dress(axes: Axes, panel: Panel, rates: Sequence[float]) -> None:
     axes.set_title(panel.title)
     axes.set_xlabel("arrival rate, requests/s")
-    low, high = axes.dataLim.minposx, axes.dataLim.x1
+    low, high = (rates[0], rates[-1]) if rates else (0.0, 1.0)
+    if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
+        axes.text(0.5, 0.5, "no values", color="#888888", ha="center", va="center", transform=axes.transAxes)
     if high > WIDE * low:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

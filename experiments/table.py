@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.console import as_text
-from experiments.table_rows import OF_APPLICATIONS, SECTIONS, Metric, beside, best_of, said
+from experiments.table_rows import IN_ALL_SLOS, OF_APPLICATIONS, SECTIONS, Metric, beside, best_of, said
 from traces.errors import SlosimError
 
 Summary = Mapping[str, float]
@@ -101,9 +101,12 @@ class Comparison:
         return "\n".join([*lines, "", self._footnote()]).rstrip("\n") + "\n"
 
     def _footnote(self) -> str:
-        """What the ratios mean, if there are any."""
-        beside = any(cell.ratio for rows in self.sections.values() for row in rows for cell in row.cells)
-        return f"x: times better than {self.baseline} (latencies: shorter); pp: percentage points" if beside else ""
+        """What the ratios mean, if there are any, and what "in all SLOs" means, if a row is about it."""
+        rows = [row for section in self.sections.values() for row in section]
+        lines = [IN_ALL_SLOS] if any("in all SLOs" in row.label for row in rows) else []
+        if any(cell.ratio for row in rows for cell in row.cells):
+            lines.insert(0, f"x: times better than {self.baseline} (latencies: shorter); pp: percentage points")
+        return "\n".join(lines)
 
     def _fits(self, columns: range, width: int) -> bool:
         return Console(width=1000).measure(self._table(columns)).maximum <= width
@@ -133,7 +136,7 @@ def _rows(metrics: Sequence[Metric], summaries: Mapping[str, Summary], baseline:
     for metric in metrics:
         values = {name: metric.scale * float(one.get(metric.key, math.nan)) for name, one in summaries.items()}
         known = [value for value in values.values() if math.isfinite(value)]
-        if known:
+        if known or (metric.always and any(metric.key in one for one in summaries.values())):
             best, reference = best_of(metric.kind, known), values[baseline]
             others = {name: beside(metric.kind, value, reference) for name, value in values.items() if name != baseline}
             cells = (

@@ -26,14 +26,16 @@ class Metric(NamedTuple):
     kind: Kind
     scale: float = 1.0
     """What values are multiplied with before they are shown."""
+    always: bool = False
+    """Shown as dashes where no policy has a value, instead of left out."""
 
 
 SECTIONS: Mapping[str, Sequence[Metric]] = {
     "Work done": (
         Metric("token_throughput", "throughput, tokens/s", Kind.MORE),
         Metric("request_throughput", "throughput, requests/s", Kind.MORE),
-        Metric("goodput", "goodput, tokens/s", Kind.MORE),
-        Metric("request_goodput", "goodput, requests/s", Kind.MORE),
+        Metric("goodput", "goodput, tokens/s", Kind.MORE, always=True),
+        Metric("request_goodput", "goodput, requests/s", Kind.MORE, always=True),
     ),
     "Share of bound, as served": (
         Metric("serving_share_goodput", "goodput, tokens/s", Kind.SHARE),
@@ -48,11 +50,11 @@ SECTIONS: Mapping[str, Sequence[Metric]] = {
         Metric("oracle_share_request_goodput", "goodput, requests/s", Kind.SHARE),
     ),
     "Within SLO": (
-        Metric("slo_attainment_tokens", "tokens", Kind.SHARE),
+        Metric("slo_attainment_tokens", "tokens", Kind.SHARE, always=True),
         Metric("slo_attainment_ttft", "first tokens (TTFT)", Kind.SHARE),
         Metric("slo_attainment_tbt", "later tokens (TBT)", Kind.SHARE),
         Metric("slo_attainment_jct", "jobs (JCT)", Kind.SHARE),
-        Metric("slo_attainment_requests", "requests, in all SLOs", Kind.SHARE),
+        Metric("slo_attainment_requests", "requests, in all SLOs", Kind.SHARE, always=True),
     ),
     "Latency, s": (
         Metric("mean_jct", "JCT mean", Kind.LESS),
@@ -81,9 +83,9 @@ SECTIONS: Mapping[str, Sequence[Metric]] = {
 
 
 OF_APPLICATIONS = (
-    Metric("goodput", "goodput, tokens/s", Kind.MORE),
-    Metric("slo_attainment_tokens", "tokens in SLO", Kind.SHARE),
-    Metric("slo_attainment_requests", "requests in all SLOs", Kind.SHARE),
+    Metric("goodput", "goodput, tokens/s", Kind.MORE, always=True),
+    Metric("slo_attainment_tokens", "tokens in SLO", Kind.SHARE, always=True),
+    Metric("slo_attainment_requests", "requests in all SLOs", Kind.SHARE, always=True),
     Metric("mean_jct", "JCT mean, s", Kind.LESS),
     Metric("p99_ttft", "TTFT p99, s", Kind.LESS),
     Metric("p99_tbt", "TBT p99, s", Kind.LESS),
@@ -91,9 +93,13 @@ OF_APPLICATIONS = (
 """The metrics of a section per application."""
 
 
+IN_ALL_SLOS = "in all SLOs: TTFT, mean gap (TPOT) within TBT, and JCT; requests without an SLO are not counted"
+"""The definition behind attainment and goodput of requests, for the foot of a table."""
+
+
 def best_of(kind: Kind, known: Sequence[float]) -> float | None:
     """The best value, if the metric has a better and a worse and the policies differ."""
-    if kind in (Kind.LEVEL, Kind.COUNT) or min(known) == max(known):
+    if not known or kind in (Kind.LEVEL, Kind.COUNT) or min(known) == max(known):
         return None
     return min(known) if kind is Kind.LESS else max(known)
 

@@ -6,8 +6,9 @@ Times are in seconds, rates per second, shares between 0 and 1; nan says that th
   the horizon, if that cut requests off), whoever the tokens belong to.
 - Latencies and SLO attainment are of the requests that arrived in that time. TTFT is of those that got a first token,
   TBT of all gaps between their tokens, pooled; TPOT, JCT and normalised latency (JCT / output tokens) of the finished.
-- SLO attainment and goodput count what `sim.verdicts` says: rejected requests failed in everything; of requests cut
-  off at the horizon, what was due by then and did not come failed, and the rest is left out.
+- SLO attainment and goodput are of the requests that have an SLO; the others are left out, and without any such
+  request they are nan. They count what `sim.verdicts` says: rejected requests failed in everything; of requests cut off
+  at the horizon, what was due by then and did not come failed, and the rest is left out.
 - Events (preemptions, swaps, rejections, unfinished, recomputed tokens, iterations) are of the whole run.
 """
 
@@ -76,11 +77,13 @@ def latencies(result: RunResult) -> dict[str, Floats]:
 def attainment(result: RunResult, chosen: Booleans) -> dict[str, float]:
     """Shares of tokens and of requests that met their SLO, among some requests (a mask).
 
-    `tokens`: each against its own SLO (iteration-level); `requests`: all SLOs that a request has, TPOT standing for
-    TBT; `strict`: requests all of whose tokens came in time; what has no SLO meets it. `ttft`, `tbt` (tokens after the
-    first) and `jct` are shares of those that have such an SLO.
+    `tokens`: each against its own SLO (iteration-level); `requests`: all SLOs that a request has, its mean gap (TPOT)
+    against TBT; `strict`: requests all of whose tokens came in time, every gap within TBT. Requests without an SLO are
+    left out, and each share is nan if nothing is left. `ttft`, `tbt` (tokens after the first) and `jct` are shares of
+    those that have such an SLO.
     """
     verdicts, rows = result.verdicts, result.requests
+    chosen = chosen & verdicts.promised
     generated = np.asarray(rows["generated"], np.int64)
     judged = generated - verdicts.open_tokens + verdicts.missed_tokens
     timed = chosen & np.isfinite(rows["slo_tbt"])
@@ -113,7 +116,10 @@ def request_columns(result: RunResult) -> dict[str, NDArray[Any]]:
 
 
 def rates(result: RunResult, chosen: Booleans) -> dict[str, float]:
-    """Work of some requests (a mask) per second of the measured time; request goodput counts by `Verdicts.met`."""
+    """Work of some requests (a mask) per second of the measured time; request goodput counts by `Verdicts.met`.
+
+    The goodputs count requests that have an SLO; nan if none of the chosen has.
+    """
     seconds = result.end - result.begin
     finished = chosen & (result.requests["finished_at"] >= result.begin)
     tokens, good = _tokens_in_time(result)
@@ -123,7 +129,10 @@ def rates(result: RunResult, chosen: Booleans) -> dict[str, float]:
         "goodput": good[chosen].sum(),
         "request_goodput": (result.verdicts.met[finished] == 1).sum(),
     }
-    return {name: float(total / seconds) if seconds > 0 else float("nan") for name, total in totals.items()}
+    figures = {name: float(total / seconds) if seconds > 0 else float("nan") for name, total in totals.items()}
+    if not result.verdicts.promised[chosen].any():
+        figures |= dict.fromkeys(("goodput", "request_goodput"), float("nan"))
+    return figures
 
 
 def _tokens_in_time(result: RunResult) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

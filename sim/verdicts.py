@@ -1,7 +1,10 @@
 """Which tokens and which requests met their SLO.
 
 A token's own SLO: the first token comes within `ttft` of the arrival, each later one within `tbt` of the one before.
-Where a request has a JCT SLO, all its tokens stand or fall with that alone. What has no SLO meets it.
+Where a request has a JCT SLO, all its tokens stand or fall with that alone. A token without an SLO of its own, of a
+request that has one for other tokens, meets it.
+
+A request without any SLO is not judged: its verdicts are nan, and its tokens are neither good nor missed.
 
 What never came: a rejected request failed in all the tokens that were asked of it and did not come. A request that the
 horizon cut off failed in what was due by then (the tokens that a server exactly on time would have given), and the rest
@@ -28,12 +31,14 @@ Requests = Mapping[str, NDArray[Any]]
 class Verdicts:
     """One row per request, unless said otherwise. A float is 1 (met), 0 (missed) or nan (open, or no such SLO)."""
 
+    promised: Booleans
+    """Which requests have an SLO: only those are judged."""
     ttft: Floats
     jct: Floats
     met: Floats
-    """All SLOs that the request has: TTFT, TPOT within `tbt` (as vLLM's goodput has it), JCT."""
+    """All SLOs that the request has: TTFT, mean gap (TPOT) within `tbt` (as vLLM's goodput has it), JCT."""
     strict: Floats
-    """Every one of its tokens came in time."""
+    """Every one of its tokens came in time: every gap within `tbt`."""
     good_tokens: Integers
     """Tokens that came and met their own SLO."""
     missed_tokens: Integers
@@ -52,29 +57,37 @@ class Verdicts:
 
 def judge(requests: Requests, tokens: Tokens, end: float) -> Verdicts:
     """Judges all requests as things stand at `end` (seconds)."""
-    whole = np.isfinite(requests["slo_jct"])
+    whole, asked = np.isfinite(requests["slo_jct"]), promised(requests)
     ttft, jct = _objective(requests, "ttft", "first_token_at", end), _objective(requests, "jct", "finished_at", end)
     late = late_gaps(tokens, np.where(whole, np.inf, requests["slo_tbt"]))
     of_whole = late_gaps(tokens, np.where(whole, requests["slo_tbt"], np.inf)).of_request if whole.any() else 0
     missed_first, missed_gaps = _missed(requests, tokens, end)
     generated = tokens.generated(len(whole))
-    good = _good(whole, generated, late.of_request, ttft, jct)
+    good = np.where(asked, _good(whole, generated, late.of_request, ttft, jct), 0)
     left_open = np.where(whole & np.isnan(jct), generated, 0)
     lost = np.where(jct == 0, requests["output_tokens"] - generated, 0)
-    missed = np.where(whole, lost, missed_first + missed_gaps)
+    missed = np.where(asked, np.where(whole, lost, missed_first + missed_gaps), 0)
+    met = _together(requests, (ttft == 0) | (_tpot(requests, end) == 0) | (jct == 0))
+    strict = _together(requests, good + left_open < generated + missed)
     return Verdicts(
+        asked,
         ttft,
         jct,
-        _together(requests, (ttft == 0) | (_tpot(requests, end) == 0) | (jct == 0)),
-        _together(requests, good + left_open < generated + missed),
+        np.where(asked, met, np.nan),
+        np.where(asked, strict, np.nan),
         good,
         missed,
         left_open,
         late.of_request + of_whole,
         missed_gaps,
-        _good_single(requests, tokens, whole, ttft, jct),
-        _good_inner(tokens, whole & ~(jct == 1)) - late.at_step,
+        _good_single(requests, tokens, whole, ttft, jct) & asked[tokens.singles.request],
+        _good_inner(tokens, ~asked | whole & ~(jct == 1)) - late.at_step,
     )
+
+
+def promised(requests: Requests) -> Booleans:
+    """Which requests have an SLO of any kind."""
+    return np.asarray(np.isfinite([requests[f"slo_{name}"] for name in ("ttft", "tbt", "jct")]).any(axis=0))
 
 
 def good_before(requests: Requests, tokens: Tokens, verdicts: Verdicts, moment: float) -> tuple[Integers, Integers]:
@@ -83,7 +96,7 @@ def good_before(requests: Requests, tokens: Tokens, verdicts: Verdicts, moment: 
     early = tokens.before(moment)
     generated = early.generated(len(whole))
     late = late_gaps(early, np.where(whole, np.inf, requests["slo_tbt"])).of_request
-    return generated, _good(whole, generated, late, verdicts.ttft, verdicts.jct)
+    return generated, np.where(verdicts.promised, _good(whole, generated, late, verdicts.ttft, verdicts.jct), 0)
 
 
 def _good(whole: Booleans, generated: Integers, late: Integers, ttft: Floats, jct: Floats) -> Integers:

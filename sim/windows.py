@@ -25,7 +25,7 @@ class Series(NamedTuple):
     throughput: Floats
     """Output tokens per second."""
     goodput: Floats
-    """Output tokens per second that met their own SLO."""
+    """Output tokens per second that met their own SLO, of requests that have one; nan if none has."""
     requests_per_second: Floats
     """Finished requests per second."""
     waiting: Floats
@@ -53,12 +53,13 @@ def series(result: RunResult, window: float = 1.0) -> Series:
 
     at, tokens = result.tokens.moments()
     good = np.concatenate([result.verdicts.good_inner, result.verdicts.good_single])
+    goodput = per_second(at, good) if result.verdicts.promised[result.arrived].any() else np.full(number, np.nan)
     finished = result.requests["finished_at"]
     return Series(
         edges[:-1],
         window,
         per_second(at, tokens),
-        per_second(at, good),
+        goodput,
         per_second(finished[~np.isnan(finished)]),
         time_mean(result, "waiting", edges),
         time_mean(result, "running", edges),

@@ -23,10 +23,14 @@ Booleans = NDArray[np.bool_]
 
 
 class Goodput(NamedTuple):
-    """Per second, from the first arrival to the last token."""
+    """Per second, from the first arrival to the last token; nan where no request has an SLO."""
 
     tokens: float
     requests: float
+
+
+UNDEFINED = Goodput(float("nan"), float("nan"))
+"""Of requests without any SLO."""
 
 
 def of_serving(
@@ -38,6 +42,8 @@ def of_serving(
     most: float = np.inf,
 ) -> Goodput:
     """Of schedules that finish these requests (rows of the demand) and of the others compute for those `begun` only."""
+    if not demand.promised.any():
+        return UNDEFINED
     if not begun.any():
         return Goodput(0.0, 0.0)
     least = max(least, shortest(demand, finished, replicas), soonest(demand))
@@ -46,6 +52,8 @@ def of_serving(
 
 def of_any(demand: Demand, least: float, most: float = np.inf, replicas: int = 1) -> Goodput:
     """Of all schedules whose last token comes in these seconds after the first arrival, whomever they turn away."""
+    if not demand.promised.any():
+        return UNDEFINED
     none, all_of_them = np.zeros(len(demand), bool), np.ones(len(demand), bool)
     least = max(least, soonest(demand))
     return Goodput(*(_highest(demand, goal(demand), none, all_of_them, replicas, least, most) for goal in GOALS))
@@ -53,6 +61,8 @@ def of_any(demand: Demand, least: float, most: float = np.inf, replicas: int = 1
 
 def at_most(demand: Demand, replicas: int = 1) -> Goodput:
     """Good tokens and good requests, not per second: of all schedules, however long they take."""
+    if not demand.promised.any():
+        return UNDEFINED
     none, all_of_them = np.zeros(len(demand), bool), np.ones(len(demand), bool)
     found = []
     for goal in (each(demand) for each in GOALS):

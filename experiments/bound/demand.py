@@ -69,6 +69,11 @@ class Demand:
         return len(self.row)
 
     @property
+    def promised(self) -> NDArray[np.bool_]:
+        """Which requests have an SLO: only those can be good."""
+        return np.asarray(np.isfinite([self.ttft, self.tbt, self.jct]).any(axis=0))
+
+    @property
     def alone(self) -> Floats:
         """On the clock, from the arrival to the last token."""
         return self.first_alone + self.later_alone

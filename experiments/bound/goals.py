@@ -33,13 +33,13 @@ class Goal:
 
 def good_tokens(demand: Demand) -> Goal:
     """A first token counts in time, a later one if an iteration can be as short as its gap; with a JCT SLO all do or
-    none (`sim.verdicts`)."""
+    none; of requests without an SLO none does (`sim.verdicts`)."""
     whole = np.isfinite(demand.jct)
     stretches = demand.stretches
-    counts = _within(stretches.gap, demand.tbt[stretches.owner]) & ~whole[stretches.owner]
+    counts = _within(stretches.gap, demand.tbt[stretches.owner]) & (demand.promised & ~whole)[stretches.owner]
     first_due = np.where(whole, demand.jct, demand.ttft)
     return Goal(
-        np.where(whole, _within(demand.alone, demand.jct), _within(demand.first_alone, demand.ttft)),
+        demand.promised & np.where(whole, _within(demand.alone, demand.jct), _within(demand.first_alone, demand.ttft)),
         np.where(whole, demand.output, 1.0),
         _due(demand, first_due),
         _due(demand, np.where(whole, demand.jct, np.inf)),
@@ -49,14 +49,14 @@ def good_tokens(demand: Demand) -> Goal:
 
 
 def good_requests(demand: Demand) -> Goal:
-    """A request counts that meets its TTFT, its JCT and, on the mean of its gaps, its TBT (`Verdicts.met`)."""
+    """A request with an SLO counts if it meets its TTFT, its JCT and, on the mean of its gaps, its TBT."""
     reading = np.where(demand.output > 1, demand.tbt * np.maximum(demand.output - 1, 1), np.inf)
     first_limit = np.minimum(demand.ttft, demand.jct)
     last_limit = np.minimum(demand.ttft + reading, demand.jct)
     possible = _within(demand.first_alone, demand.ttft) & _within(demand.later_alone, reading)
     none = np.zeros(len(demand), bool)
     return Goal(
-        possible & _within(demand.alone, demand.jct),
+        demand.promised & possible & _within(demand.alone, demand.jct),
         np.ones(len(demand)),
         _due(demand, first_limit),
         _due(demand, last_limit),

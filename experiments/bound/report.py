@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +59,15 @@ def table(found: Bounded) -> Table:
         "if it may refuse some, and stop when it pays": found.stopping,
     }
     for what, goodput in rows.items():
-        shown.add_row(what, f"{goodput.tokens:.4g}", f"{goodput.requests:.4g}")
-    share = 100 * found.most.requests / found.requests
-    shown.add_row("in all, per trace", f"{found.most.tokens:,.0f}", f"{found.most.requests:,.0f} ({share:.1f} %)")
+        shown.add_row(what, *(_said(each, f"{each:.4g}") for each in goodput))
+    tokens, requests = found.most
+    share = 100 * requests / found.requests
+    shown.add_row(
+        "in all, per trace", _said(tokens, f"{tokens:,.0f}"), _said(requests, f"{requests:,.0f} ({share:.1f} %)")
+    )
     return shown
+
+
+def _said(value: float, text: str) -> str:
+    """The text; a dash where no request has an SLO."""
+    return "-" if isnan(value) else text

@@ -15,7 +15,9 @@ THINGS = {"ttft": "first tokens", "tbt": "requests with late later tokens", "jct
 
 def why_late(name: str, rolled: RollUp) -> str:
     """One policy: how many first tokens (or jobs) were late, by how much, and of what that is made."""
-    kind = "ttft" if rolled.ttft.asked else "jct"
+    kind = next((each for each in ("ttft", "jct", "tbt") if getattr(rolled, each).asked), "")
+    if not kind:
+        return f"{name}: no request has an SLO"
     missed: Missed = getattr(rolled, kind)
     if not missed.late:
         return f"{name}: no late {THINGS[kind]}"

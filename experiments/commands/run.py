@@ -56,7 +56,6 @@ def main(options: Namespace) -> int:
     with Steps(out, cell.title, len(inputs.trace)) as steps:
         result = run(scenario, scenario.policies[0], inputs, lambda done, _, now: steps.reached(done, f"{now:.0f} s"))
     for table in Comparison.of({cell.title: result.summary()}).tables(out.width):
-        table.caption = None
         out.print(table)
     keep(result, cell, options.output)
     out.print(f"Files are in {options.output}", markup=False)

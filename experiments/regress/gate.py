@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import isnan
 from typing import Any, NamedTuple
 
 from experiments.grid import load_name
@@ -21,7 +22,7 @@ DEFAULT_MARGINS = (
     Margin("goodput", "min", 0.02),
     Margin("request_goodput", "min", 0.05),
 )
-"""What is looked at unless told otherwise."""
+"""What is looked at unless told otherwise; without SLOs only the latencies."""
 RATES = (0.4, 0.6)
 """Requests per second that are looked at unless told otherwise: for the paper's machine light, and nearly full."""
 REQUESTS = 400
@@ -115,19 +116,22 @@ class Gate:
             self.ours.make(seeds)
             self._refuse_other_inputs(seeds)
             found = [
-                judge(
-                    margin,
-                    load_name(rate),
-                    self.ours.values(margin.metric, rate, seeds),
-                    self.baseline.values(margin.metric, rate, seeds),
-                    self.error / len(looks),
-                )
+                judge(margin, load_name(rate), ours, theirs, self.error / len(looks))
                 for rate in self.ours.loads
                 for margin in self.margins
+                for ours, theirs in self._values(margin, rate, seeds)
             ]
             if all(each.verdict != "inconclusive" for each in found):
                 break
         return found
+
+    def _values(
+        self, margin: Margin, rate: float | None, seeds: Sequence[int]
+    ) -> Iterator[tuple[list[float], list[float]]]:
+        """The metric of both, by seed; nothing for a usual margin that no run has a value for, as without SLOs."""
+        ours, theirs = (each.values(margin.metric, rate, seeds) for each in (self.ours, self.baseline))
+        if self.margins is not DEFAULT_MARGINS or not all(map(isnan, (*ours, *theirs))):
+            yield ours, theirs
 
     def _looks(self) -> Iterator[int]:
         number = self.seeds

@@ -100,7 +100,7 @@ def _pictures(load: Load, means: Mapping[str, Mapping[str, float]], name: str) -
     )  # fmt: skip
     for kind, draw, caption, key, label, form in shown:
         values = [f"{policy} {form(one[key])}" for policy, one in means.items() if isfinite(one[key])]
-        described = f"{caption} On average, {label}: {', '.join(values)}."
+        described = f"{caption} On average, {label}: {', '.join(values) or 'not defined, for no request has an SLO'}."
         yield picture(f"{name}-{kind}", lambda path, draw=draw: draw(results, path), caption, described)  # type: ignore[misc]
 
 
@@ -114,8 +114,10 @@ def _sweep(gathered: Gathered) -> str:
     if len(rates) < 2:
         return ""
     caption = f"Metrics against the arrival rate, from {rates[0]:g} to {rates[-1]:g} requests/s."
-    ends = (f"{name} {_percent(one['slo_attainment_requests'])}" for name, one in gathered.means(rates[-1]).items())
-    described = f"{caption} Requests within all their SLOs at {rates[-1]:g} requests/s: {', '.join(ends)}."
+    means = gathered.means(rates[-1]).items()
+    ends = [(name, share) for name, one in means if isfinite(share := one["slo_attainment_requests"])]
+    told = ", ".join(f"{name} {_percent(share)}" for name, share in ends) or "not defined, for no request has an SLO"
+    described = f"{caption} Requests within all their SLOs at {rates[-1]:g} requests/s: {told}."
     drawn = picture("sweep", lambda path: draw_sweep(points, path), caption, described)
     return element("section", text("h2", "From load to load", id="sweep") + drawn, aria_labelledby="sweep")
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from sim.metrics import attainment, rates
 from sim.result import RunResult
+from traces import Trace
 from traces.errors import SlosimError
 
 
@@ -52,6 +53,16 @@ def objective(name: str) -> Objective:
     if name not in OBJECTIVES:
         raise SlosimError(f"--objective {name}: there is no such objective; choose one of {', '.join(OBJECTIVES)}")
     return OBJECTIVES[name]
+
+
+def refuse_undefined(goal: Objective, trace: Trace) -> None:
+    """Raises SlosimError if no request has the SLO that the objective is about: every order would be as good."""
+    kinds = ("jct",) if goal.key == "slo_attainment_jct" else ("ttft", "tbt", "jct")
+    columns = [column for column in (getattr(trace, kind) for kind in kinds) if column is not None]
+    if (goal.key.startswith("slo_") or "goodput" in goal.key) and not np.isfinite(columns).any():
+        raise SlosimError(
+            f"--objective {goal.key}: no request of the workload has such an SLO; set slos.rule, or choose mean_jct"
+        )
 
 
 def score(result: RunResult, goal: Objective) -> Score:

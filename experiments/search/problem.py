@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.inputs import Inputs, build
+from experiments.inputs import Inputs, build, run
 from experiments.scenario import Scenario
 from experiments.search.objective import Objective, Score, score
 from sim.result import RunResult
-from sim.scheduler import Scheduler
 from sim.schedulers.planned import Agenda, Planned
-from sim.simulation import simulate
 
 
 class Task(NamedTuple):
@@ -50,11 +48,7 @@ def evaluate(task: Task) -> Story:
 def serve(scenario: Scenario, what: Agenda | str) -> RunResult:
     """The scenario's trace, served in an order or by a policy. Orders are told true lengths unless the scenario says
     what policies are told."""
-    trace, profile, blocks, block_size, told = inputs(scenario)
-    policy: Scheduler | str = what if isinstance(what, str) else Planned(what)
-    settings: dict[str, Any] = {"seed": scenario.trace.seed, "replicas": scenario.replicas}
-    settings |= {"horizon": scenario.horizon, "warmup": scenario.warmup, "predictor": told}
-    return simulate(trace, policy, profile, kv_blocks=blocks, block_size=block_size, **settings)
+    return run(scenario, what if isinstance(what, str) else Planned(what), inputs(scenario))
 
 
 @lru_cache(maxsize=2)

@@ -15,7 +15,7 @@ from experiments.pool import workers
 from experiments.scenario import Scenario
 from experiments.search.climb import Climb, Evaluate
 from experiments.search.moves import Workload
-from experiments.search.objective import Objective
+from experiments.search.objective import Objective, refuse_undefined
 from experiments.search.problem import Task, evaluate, inputs, serve
 from experiments.search.report import progress, standings, write
 from experiments.table import Comparison
@@ -44,6 +44,7 @@ class Searching:
     def run(self) -> Climb:
         """Searches, shows what was found and writes it; so it does after an interrupt, too, which it then passes on."""
         trace = inputs(self.scenario).trace
+        refuse_undefined(self.goal, trace)
         policies = [policy.spec for policy in self.scenario.policies]
         with self._processes() as simulate:
             climb = Climb(Workload.of(trace), policies, simulate, self.seed, self.together)

@@ -18,6 +18,7 @@ from experiments.sweeps.report import groups, told, warnings
 from experiments.sweeps.running import Found, Running
 from experiments.sweeps.store import Failed, Store
 from experiments.sweeps.table import write_points
+from experiments.table_rows import IN_ALL_SLOS
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Sweeping:
         found = groups(self._ordered())
         self.out.print(told(found), markup=False, soft_wrap=True)
         self.out.print("± and *: 95 % intervals over seeds; p99s: all seeds' requests pooled, jackknifed", markup=False)
+        self.out.print(IN_ALL_SLOS, markup=False)
         for warning in warnings(found):
             self.out.print(f"warning: {warning}", markup=False)
         failed = [each.kept for each in self.found if isinstance(each.kept, Failed)]

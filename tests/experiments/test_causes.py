@@ -24,7 +24,7 @@ from traces.errors import SlosimError
 
 
 def run(policy: str) -> tuple[RunResult, Attribution]:
-    result = simulate(little_trace(4, requests=60, spread=3.0), policy, MODEL, kv_blocks=8)
+    result = simulate(little_trace(4, requests=60, spread=3.0), policy, MODEL, kv_blocks=8, block_size=16)
     return result, attribute(result, MODEL)
 
 
@@ -116,7 +116,10 @@ def test_sentences_are_made_of_the_roll_up() -> None:
     assert told.startswith(f"vllm: {one.ttft.late} of {one.ttft.asked} first tokens late")
     largest = max(one.ttft.excess, key=lambda cause: one.ttft.excess[cause])
     assert f": {100 * one.ttft.excess[largest] / one.ttft.total:.0f} % " in told
-    assert why_late("x", NOTHING) == "x: no late jobs"
+    assert why_late("x", NOTHING) == "x: no request has an SLO"
+    for kind, things in (("ttft", "first tokens"), ("jct", "jobs"), ("tbt", "requests with late later tokens")):
+        punctual = replace(NOTHING, **{kind: replace(getattr(NOTHING, kind), asked=3)})
+        assert why_late("x", punctual) == f"x: no late {things}"
 
 
 def test_differences_are_those_of_the_mean_jct() -> None:

@@ -43,7 +43,7 @@ def test_a_saved_run_comes_back_as_it_was(
 
 
 def test_events_come_back_too(tmp_path: Path) -> None:
-    result = simulate(little_trace(1), "vllm", MODEL, kv_blocks=6)
+    result = simulate(little_trace(1), "vllm", MODEL, kv_blocks=6, block_size=16)
     assert (result.events["tokens"] < 0).any()
     assert [path.name for path in results.save(result, tmp_path)][3] == "events.parquet"
     identical(result, results.read(tmp_path))

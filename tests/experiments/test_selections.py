@@ -17,7 +17,7 @@ from tests.sim.stories import MODEL, differences, little_trace
 
 
 def served(policy: str, **options: int) -> RunResult:
-    return simulate(little_trace(3, requests=60), policy, MODEL, kv_blocks=20, **options)
+    return simulate(little_trace(3, requests=60), policy, MODEL, kv_blocks=20, block_size=16, **options)
 
 
 def told(result: RunResult, *rows: Selection, server: int = 0) -> dict[str, float]:

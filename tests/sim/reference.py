@@ -43,6 +43,11 @@ class Life:
     def tpot(self) -> float:
         return sum(self.gaps) / len(self.gaps) if self.gaps and self.status == FINISHED else NAN
 
+    @property
+    def promised(self) -> bool:
+        """Whether it has an SLO: the others are not judged."""
+        return min(self.ttft_limit, self.tbt_limit, self.jct_limit) < INF
+
     def jct_verdict(self) -> bool | None:
         if self.jct_limit == INF or self.status == NOT_ARRIVED:
             return None
@@ -59,6 +64,8 @@ class Life:
 
     def tokens(self) -> list[tuple[float, bool | None]]:
         """When each token came, and whether it met its own SLO (None: not known yet); nan for one that was due."""
+        if not self.promised:
+            return [(at, None) for at in self.times]
         if self.jct_limit < INF:
             met = self.jct_verdict()
             return [(at, met) for at in self.times] + [(NAN, False)] * (self.asked - len(self.times)) * (met is False)
@@ -84,7 +91,7 @@ class Life:
 
     def met(self) -> bool | None:
         """All SLOs, TPOT for TBT; None while open."""
-        if self.status == NOT_ARRIVED:
+        if self.status == NOT_ARRIVED or not self.promised:
             return None
         if self.status == REJECTED:
             return False
@@ -95,7 +102,7 @@ class Life:
         return True if self.status == FINISHED else None
 
     def strict(self) -> bool | None:
-        if self.status == NOT_ARRIVED:
+        if self.status == NOT_ARRIVED or not self.promised:
             return None
         if self.status == REJECTED or any(met is False for _, met in self.tokens()):
             return False
@@ -130,6 +137,8 @@ def summary(result: RunResult, chosen: set[int] | None = None) -> dict[str, floa
         "request_throughput": len(done) / seconds if seconds else NAN,
         "request_goodput": sum(life.met() is True for life in done) / seconds if seconds else NAN,
     }
+    if not any(life.promised and life.status != NOT_ARRIVED for life in everyone):
+        figures |= {"goodput": NAN, "request_goodput": NAN}
     normalized = [life.jct / len(life.times) if life.times else NAN for life in lives]
     pools = {
         "ttft": [life.ttft for life in lives],
@@ -155,7 +164,9 @@ def series(result: RunResult, window: float) -> tuple[list[float], list[float]]:
         place = min(int((at - result.first_arrival) / window), number - 1)
         total[place] += 1 / window
         good[place] += (met is True) / window
-    return total, good
+    lives = [Life(result, place) for place in range(len(result))]
+    judged = any(life.promised and life.status != NOT_ARRIVED for life in lives)
+    return total, good if judged else [NAN] * number
 
 
 def time_share(result: RunResult, values: list[float], begin: float, end: float) -> float:

@@ -171,13 +171,58 @@ def test_tokens_of_a_jct_request_stand_or_fall_together(limit: float, good: int)
     assert figures["slo_attainment_requests"] == 0.0, "the TTFT was missed all the same"
 
 
-def test_rejected_requests_missed_everything_with_or_without_slos() -> None:
+def test_rejected_requests_missed_everything_that_was_promised() -> None:
     requests = {"arrived_at": [0.0, 0.5], "output_tokens": [3, 6], "generated": [3, 0], "status": [0, 1]}
-    requests |= {"first_token_at": [1.0, math.nan], "finished_at": [3.0, math.nan]}
+    requests |= {"first_token_at": [1.0, math.nan], "finished_at": [3.0, math.nan], "slo_ttft": [9.0, 9.0]}
     figures = by_hand(requests, [(0, 0, 0, 2)]).summary()
     assert figures["slo_attainment_tokens"] == 3 / 9
     assert figures["slo_attainment_requests"] == figures["slo_attainment_strict"] == 1 / 2
     assert (figures["finished"], figures["rejections"], figures["requests"]) == (1, 1, 2)
+
+
+def without_slos(result: RunResult, bare: np.ndarray[Any, Any]) -> RunResult:
+    """The same run, but these requests (a mask) have no SLO."""
+    limits = {name: np.where(bare, np.inf, result.requests[name]) for name in ("slo_ttft", "slo_tbt", "slo_jct")}
+    return RunResult(
+        dict(result.requests) | limits, result.iterations, result.spans, result.capacity, about=result.about
+    )
+
+
+@given(results, st.integers(1, 3))
+def test_requests_without_an_slo_are_left_out(result: RunResult, every: int) -> None:
+    mixed = without_slos(result, np.arange(len(result)) % every == 0)
+    agree(mixed.summary(), reference.summary(mixed))
+    _, good = reference.series(mixed, 0.7)
+    np.testing.assert_allclose(mixed.series(0.7).goodput, good, rtol=1e-12)
+    promised = np.isfinite([mixed.requests[f"slo_{name}"] for name in ("ttft", "tbt", "jct")]).any(axis=0)
+    for name in ("met", "strict"):
+        assert np.isnan(getattr(mixed.verdicts, name)[~promised]).all()
+    assert not mixed.verdicts.good_tokens[~promised].any()
+
+
+def test_without_any_slo_there_is_neither_attainment_nor_goodput() -> None:
+    """Request 0 has all its tokens, request 1 was rejected: nothing was promised to either."""
+    requests = {"arrived_at": [0.0, 0.5], "output_tokens": [3, 6], "generated": [3, 0], "status": [0, 1]}
+    requests |= {"first_token_at": [1.0, math.nan], "finished_at": [3.0, math.nan]}
+    result = by_hand(requests, [(0, 0, 0, 2)])
+    figures = result.summary()
+    judged = {name for name, value in figures.items() if name.startswith("slo_") or "goodput" in name}
+    assert len(judged) == 8
+    assert all(math.isnan(figures[name]) for name in judged)
+    assert (figures["token_throughput"], figures["request_throughput"]) == (3 / 3.0, 1 / 3.0)
+    assert np.isnan(result.series().goodput).all()
+    assert result.by_slo_class()["none"]["finished"] == 1
+
+
+def test_of_a_mixture_only_requests_with_an_slo_count() -> None:
+    """0 has no SLO; 1 has tokens at 5 and 6 s, the first within 9 s: 2 good tokens, 1 good request in 6 s."""
+    requests = {"arrived_at": [0.0, 0.0], "output_tokens": [3, 2], "generated": [3, 2], "status": [0, 0]}
+    requests |= {"first_token_at": [1.0, 5.0], "finished_at": [3.0, 6.0], "slo_ttft": [math.inf, 9.0]}
+    figures = by_hand(requests, [(0, 0, 0, 2), (1, 3, 3, 4)]).summary()
+    assert figures["goodput"] == 2 / 6
+    assert figures["request_goodput"] == 1 / 6
+    assert figures["token_throughput"] == 5 / 6
+    assert figures["slo_attainment_requests"] == figures["slo_attainment_tokens"] == 1.0
 
 
 def test_who_is_given_up_after_some_tokens_missed_the_others() -> None:

@@ -147,6 +147,8 @@ class Search:
 
     @staticmethod
     def _earned(row: TraceRow, state: State, token: int, end: int) -> int:
+        if not any(map(isfinite, row.slo)):
+            return 0
         if isfinite(row.slo.jct):
             return row.output_tokens * (token == row.output_tokens and end - row.arrived_at <= row.slo.jct)
         if token == 1:
@@ -155,7 +157,12 @@ class Search:
 
     @staticmethod
     def _earned_by_request(row: TraceRow, state: State, token: int, end: int) -> int:
-        if token < row.output_tokens or state.spoilt or end - row.arrived_at > row.slo.jct:
+        if (
+            not any(map(isfinite, row.slo))
+            or token < row.output_tokens
+            or state.spoilt
+            or end - row.arrived_at > row.slo.jct
+        ):
             return 0
         if token == 1:
             return int(end - row.arrived_at <= row.slo.ttft)

@@ -99,7 +99,7 @@ class GivesUp(Scheduler):
 
 
 def test_tokens_of_a_request_that_is_given_up_take_their_time() -> None:
-    trace = Trace.from_rows([TraceRow(0.0, 5, 1), TraceRow(0.0, 30, 20)])
+    trace = Trace.from_rows([TraceRow(0.0, 5, 1, SLO(ttft=99.0)), TraceRow(0.0, 30, 20, SLO(ttft=99.0))])
     result = simulate(trace, GivesUp(), MODEL, kv_blocks=100, block_size=4)
     assert result.requests["generated"].tolist() == [1, 19]
     assert result.requests["finished_at"][0] < result.token_times(1)[-1] == result.end
