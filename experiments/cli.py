@@ -16,6 +16,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 
+from experiments.escaping import literally, say
+
 COMMANDS = {
     "compare": "compare policies on one workload: table, pictures, files",
     "run": "one policy on one workload, with a timeline on request",
@@ -53,7 +55,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends with exit code 2."""
-        self.exit(2, f"{self.prog}: {message} ({self.prog} --help explains)\n")
+        self.exit(2, f"{self.prog}: {literally(message)} ({self.prog} --help explains)\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         if not _mendable(error):
             raise
-        print(f"slosim: {error}", file=sys.stderr)
+        say(f"slosim: {error}", sys.stderr)
         return 2
 
 
@@ -152,7 +154,7 @@ def trace_warnings_in_one_line() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, TraceWarning):
-                print(f"slosim: {message}", file=sys.stderr)
+                say(f"slosim: {message}", sys.stderr)
             else:
                 plain(message, category, *where, **more)
 

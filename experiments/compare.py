@@ -12,8 +12,9 @@ from experiments.bound.standing import standing
 from experiments.causes.files import read_causes
 from experiments.causes.table import causes_table
 from experiments.console import Steps
+from experiments.escaping import in_path
 from experiments.files import write_json, write_text
-from experiments.grid import Cell, Outcome, Summary, cells, load_name, run_cell
+from experiments.grid import Cell, Outcome, Summary, cells, folder_names, load_name, run_cell
 from experiments.header import print_header
 from experiments.inputs import build
 from experiments.pool import remove_drafts, run_all
@@ -53,9 +54,8 @@ class Comparing:
             {policy.title: {} for policy in self.scenario.policies}, self.baseline
         )  # a wrong name fails early
         tasks = list(cells(self.scenario, self.folder, self.timeline))
-        write_json(
-            self.folder / "scenario.json", self.scenario.model_dump(mode="json") | {"digest": self.scenario.digest}
-        )
+        asked = self.scenario.model_dump(mode="json") | {"digest": self.scenario.digest}
+        write_json(self.folder / "scenario.json", asked | self._folders())
         rates = sorted({cell.rate for cell in tasks if cell.rate is not None})
         print_header(self.out, self.scenario, build(tasks[0].scenario), rates, len(tasks), self.jobs)
         try:
@@ -71,6 +71,11 @@ class Comparing:
             self._show(rate)
         self._sweep()
         self._conclude()
+
+    def _folders(self) -> dict[str, dict[str, str]]:
+        """Which folder is whose, where that cannot be seen from a title."""
+        names = folder_names(tuple(policy.title for policy in self.scenario.policies))
+        return {"folders": dict(names)} if any(name != in_path(title) for title, name in names.items()) else {}
 
     def _run_all(self, tasks: list[Cell]) -> None:
         with Steps(self.out, "starting", len(tasks)) as steps:

@@ -1,26 +1,41 @@
-"""What a command tells while it works: a bar on a terminal, plain lines elsewhere."""
+"""What a command tells while it works: a bar on a terminal, plain lines elsewhere; all text as it stands."""
 
 from __future__ import annotations
 
 from io import StringIO
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from experiments.escaping import literally
 
 WIDTH = 120
 """Characters of a line where there is no terminal to ask."""
 
 
+class Literal(Console):
+    """A console that shows text as it stands: no markup, no emoji codes, no terminal escapes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The text, with control signs written out."""
+        return super().render_str(literally(text, lines=True), **options)
+
+
 def console() -> Console:
     """Standard output; without colours and at a fixed width where it is no terminal."""
-    out = Console(highlight=False, soft_wrap=False)
-    return out if out.is_terminal else Console(highlight=False, width=WIDTH)
+    out = Literal(soft_wrap=False)
+    return out if out.is_terminal else Literal(width=WIDTH)
 
 
 def as_text(width: int, *shown: RenderableType) -> str:
     """Things of rich as plain text, one below the other, also where rich would draw into a notebook."""
-    out = Console(file=StringIO(), width=width, color_system=None, force_jupyter=False)
+    out = Literal(file=StringIO(), width=width, color_system=None, force_jupyter=False)
     for each in shown:
         out.print(each)
     assert isinstance(out.file, StringIO)
@@ -40,10 +55,15 @@ class Steps:
 
     def __enter__(self) -> Steps:
         if self.out.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
             self._bar = Progress(*columns, console=self.out, transient=True)
             self._bar.start()
-            self._task = self._bar.add_task(self.what, total=self.total)
+            self._task = self._bar.add_task(literally(self.what), total=self.total)
         return self
 
     def __exit__(
@@ -56,7 +76,7 @@ class Steps:
         """One more step is done."""
         self.done += 1
         if self._bar:
-            self._bar.update(self._task, advance=1, description=text)
+            self._bar.update(self._task, advance=1, description=literally(text))
         else:
             self.out.print(f"[{self.done}/{self.total}] {text}", markup=False)
 
@@ -64,4 +84,4 @@ class Steps:
         """So many are done, for work that counts by itself; told only where a bar shows it."""
         self.done = done
         if self._bar:
-            self._bar.update(self._task, completed=done, description=text)
+            self._bar.update(self._task, completed=done, description=literally(text))

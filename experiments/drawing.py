@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from experiments.escaping import in_picture
 from experiments.files import replacing
 
 STYLE = Path(__file__).with_name("slosim.mplstyle")
@@ -29,7 +31,8 @@ LEAST_GAP = 0.055
 @contextmanager
 def figure(rows: int, columns: int, width: float, height: float) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure in the house style, in inches, and its axes row by row. Draws to files only: no window, no backend."""
-    with style.context(STYLE):
+    with style.context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a label may be in any script
         drawn = Figure(figsize=(width, height), layout="constrained")
         drawn.get_layout_engine().set(w_pad=0.1, h_pad=0.03, hspace=0.06)  # type: ignore[union-attr, call-arg]
         axes = drawn.subplots(rows, columns, squeeze=False)
@@ -59,7 +62,13 @@ def label_ends(axes: Axes, ends: Sequence[tuple[str, float]], colours: Sequence[
     places = [float(scale.transform((1.0, min(max(value, low), high)))[1]) for _, value in ends]
     for (name, _), colour, place in zip(ends, colours, spread(places, LEAST_GAP), strict=True):
         axes.annotate(
-            name, (1.0, place), (6, 0), xycoords="axes fraction", textcoords="offset points", color=colour, va="center"
+            in_picture(name),
+            (1.0, place),
+            (6, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=colour,
+            va="center",
         )
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import html
 import re
+import sys
 import unicodedata
+from typing import TextIO
 
 BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Signs that reorder what stands around them."""
@@ -42,6 +44,11 @@ def _visible(sign: str) -> str:
     return sign.encode("unicode_escape").decode() if hidden else sign
 
 
+def say(text: object, file: TextIO | None = None) -> None:
+    """Prints lines of text, with all other control signs written out."""
+    print(literally(str(text), lines=True), file=file or sys.stdout, flush=True)
+
+
 def in_markdown(text: str) -> str:
     """For a cell, a heading or a sentence of Markdown.
 
@@ -60,12 +67,17 @@ def as_code(text: str) -> str:
 
 
 def in_csv(text: str) -> str:
-    """For a cell of CSV: what a spreadsheet would compute begins with an apostrophe. `from_csv` reads it back."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+    """For a cell of CSV: what a spreadsheet would compute begins with an apostrophe. `from_csv` reads it back.
+
+    >>> in_csv("=HYPERLINK(1)"), in_csv("vllm"), from_csv(in_csv("-1"))
+    ("'=HYPERLINK(1)", 'vllm', '-1')
+    """
+    shown = literally(text)
+    return f"'{shown}" if text.startswith(FORMULA) else shown
 
 
 def from_csv(text: str) -> str:
-    """What `in_csv` wrote."""
+    """The text in a cell that `in_csv` wrote; control signs stay written out."""
     return text[1:] if text.startswith("'") else text
 
 
@@ -79,7 +91,7 @@ def in_picture(text: str) -> str:
     shown = literally(text)
     if len(shown) > LONGEST:
         shown = f"{shown[: LONGEST - 13]}…{shown[-12:]}"
-    return shown.replace("$", r"\$")
+    return (f" {shown}" if shown.startswith("_") else shown).replace("$", r"\$")
 
 
 def in_path(text: str, others: frozenset[str] = frozenset()) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from experiments.bench_json import bench_json
 from experiments.bound.course import Course
 from experiments.causes.files import write_causes
+from experiments.escaping import folded, in_path
 from experiments.files import write_json
 from experiments.inputs import Inputs, build, run
 from experiments.provenance import made, provenance
@@ -22,6 +23,14 @@ from sim.attribution import attribute
 from sim.result import RunResult
 
 Summary = dict[str, float]
+OWN_FILES = frozenset(
+    {
+        "table.txt",
+        "table.md",
+        *(f"{name}.png" for name in ("goodput", "latency", "utilization", "attainment", "causes")),
+    }
+)
+"""Files of a load beside the folders of its policies."""
 
 
 class Cell(NamedTuple):
@@ -48,9 +57,10 @@ class Cell(NamedTuple):
     @property
     def place(self) -> Path:
         """The folder of a detailed run, or the file of another."""
+        name = folder_names(tuple(policy.title for policy in self.scenario.policies))[self.title]
         if self.detailed:
-            return self.folder / load_name(self.rate) / slug(self.title)
-        return self.folder / "runs" / f"{load_name(self.rate)}-seed-{self.seed}-{slug(self.title)}.json"
+            return self.folder / load_name(self.rate) / name
+        return self.folder / "runs" / f"{load_name(self.rate)}-seed-{self.seed}-{name}.json"
 
 
 class Outcome(NamedTuple):
@@ -120,9 +130,25 @@ def _inputs(scenario: Scenario) -> Inputs:
 
 def load_name(rate: float | None) -> str:
     """A load as part of a file name: `rate-0.6`."""
-    return "as-recorded" if rate is None else f"rate-{rate:g}"
+    return "as-recorded" if rate is None else f"rate-{rate_text(rate)}"
 
 
-def slug(title: str) -> str:
-    """A policy's title as part of a file name."""
-    return re.sub(r"[^\w.=+-]+", "_", title)
+def rate_text(rate: float) -> str:
+    """A rate in few characters, but with all of its digits, so that no two share a name.
+
+    >>> rate_text(0.6), rate_text(0.60000001)
+    ('0.6', '0.60000001')
+    """
+    short = f"{rate:g}"
+    return short if float(short) == rate else repr(rate)
+
+
+@lru_cache(maxsize=64)
+def folder_names(titles: tuple[str, ...]) -> dict[str, str]:
+    """A folder for each policy, by its title, and no two the same, also where letters have no case.
+
+    A title whose plain name is another's, or a file's beside it, is told apart by a digest.
+    """
+    often = Counter(folded(in_path(title)) for title in titles)
+    taken = frozenset(OWN_FILES | {name for name, number in often.items() if number > 1})
+    return {title: in_path(title, taken) for title in titles}

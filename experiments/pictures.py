@@ -24,6 +24,7 @@ from experiments.drawing import (
     time_unit,
     write,
 )
+from experiments.escaping import in_picture
 from sim.metrics import latencies
 from sim.result import RunResult
 from sim.statistic import Sample
@@ -60,7 +61,7 @@ def draw_goodput(results: Mapping[str, RunResult], path: Path, window: float | N
             series = result.series(window)
             full = max(int((result.end - result.first_arrival) / window), 1)
             middle = series.start[:full] - result.first_arrival + window / 2
-            axes.plot(middle / unit, series.goodput[:full], label=name, **look[name])
+            axes.plot(middle / unit, series.goodput[:full], label=in_picture(name), **look[name])
         axes.set_title(f"Goodput: tokens per second within their SLO, in windows of {duration(window)}")
         axes.set_xlabel(f"{unit_name} since the first arrival")
         axes.set_xlim(0, max(longest, window) / unit)
@@ -103,7 +104,7 @@ def draw_latencies(results: Mapping[str, RunResult], path: Path) -> Path:
             for name, mine in samples.items():
                 levels = LEVELS if mine[place].size else LEVELS[:0]
                 values = [max(mine[place].percentile(level), 1e-6) for level in levels]
-                axes.plot(values, levels / 100, label=name, **look[name])
+                axes.plot(values, levels / 100, label=in_picture(name), **look[name])
             axes.set_title(title)
             duration_axis(axes)
             percent_axis(axes)
@@ -121,7 +122,7 @@ def draw_utilization(results: Mapping[str, RunResult], path: Path) -> Path:
         _stacks(cache, summaries, places)
         for axes in (gpu, cache):
             axes.set_ylim(-0.6, len(results) - 0.4)
-            axes.set_yticks(places, list(results) if axes is gpu else [])
+            axes.set_yticks(places, list(map(in_picture, results)) if axes is gpu else [])
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0)
             percent_axis(axes, "x")
@@ -140,10 +141,10 @@ def draw_attainment(results: Mapping[str, RunResult], path: Path) -> Path:
             for place, name in enumerate(results):
                 shares = [tables[name].get(application, {}).get(key, math.nan) for application in applications]
                 rows = np.arange(len(applications))[::-1] + 0.12 * ((len(results) - 1) / 2 - place)
-                axes.plot(shares, rows, "o", color=look[name]["color"], label=name, clip_on=False, zorder=3)
+                axes.plot(shares, rows, "o", color=look[name]["color"], label=in_picture(name), clip_on=False, zorder=3)
             if not any(result.verdicts.promised.any() for result in results.values()):
                 _say_no_slo(axes)
-            axes.set_yticks(np.arange(len(applications))[::-1], [name or "all" for name in applications])
+            axes.set_yticks(np.arange(len(applications))[::-1], [in_picture(name) or "all" for name in applications])
             axes.set_ylim(-0.6, len(applications) - 0.4)
             axes.tick_params(axis="y", length=0)
             percent_axis(axes, "x")

@@ -60,13 +60,16 @@ def paired_table(summaries: Mapping[str, Sequence[Mapping[str, float]]], baselin
     from rich.table import Table
 
     from experiments.console import as_text
+    from experiments.escaping import literally
 
     others = [title for title in summaries if title != baseline]
     number = len(summaries[baseline])
     table = Table(box=None, pad_edge=False, padding=(0, 1), caption_justify="left")
-    table.caption = f"differences from {baseline}, paired over {number} seeds, with 95 % intervals; *: not chance"
+    table.caption = (
+        f"differences from {literally(baseline)}, paired over {number} seeds, with 95 % intervals; *: not chance"
+    )
     for title in ("", *others):
-        table.add_column(title, justify="right" if title else "left", no_wrap=True)
+        table.add_column(literally(title), justify="right" if title else "left", no_wrap=True)
     for key, label in METRICS.items():
         values = {title: [each[key] for each in runs] for title, runs in summaries.items()}
         if all(isfinite(value) for each in values.values() for value in each):

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
 
+from experiments.escaping import in_csv
 from experiments.files import write_text
-from experiments.grid import Cell, Outcome
+from experiments.grid import Cell, Outcome, rate_text
 
 
 def write_runs(path: Path, runs: Iterable[tuple[Cell, Outcome]]) -> Path:
@@ -19,8 +20,8 @@ def write_runs(path: Path, runs: Iterable[tuple[Cell, Outcome]]) -> Path:
     for number, (cell, outcome) in enumerate(runs):
         if not number:
             writer.writerow(["policy", "rate", "seed", *outcome.summary])
-        rate = "" if cell.rate is None else f"{cell.rate:g}"
-        writer.writerow([cell.title, rate, cell.seed, *map(_number, outcome.summary.values())])
+        rate = "" if cell.rate is None else rate_text(cell.rate)
+        writer.writerow([in_csv(cell.title), rate, cell.seed, *map(_number, outcome.summary.values())])
     return write_text(path, text.getvalue())
 
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments.drawing import duration_axis, figure, label_ends, looks, percent_axis, write
+from experiments.escaping import in_picture
 
 
 class SweepPoint(NamedTuple):
@@ -70,7 +71,7 @@ def _curve(axes: Axes, points: Sequence[SweepPoint], name: str, panel: Panel, lo
         for rate in rates
     ]
     means = [float(np.mean(each)) for each in values]
-    axes.plot(rates, means, marker="o", markersize=3.5, label=name, clip_on=False, **look)  # type: ignore[arg-type]
+    axes.plot(rates, means, marker="o", markersize=3.5, label=in_picture(name), clip_on=False, **look)  # type: ignore[arg-type]
     if any(len(each) > 1 for each in values):
         lows, highs = [min(each) for each in values], [max(each) for each in values]
         axes.fill_between(rates, lows, highs, color=str(look["color"]), alpha=0.15, linewidth=0)

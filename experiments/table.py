@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from experiments.console import as_text
+from experiments.console import Literal, as_text
+from experiments.escaping import in_markdown, literally
 from experiments.table_rows import IN_ALL_SLOS, OF_APPLICATIONS, SECTIONS, Metric, beside, best_of, said
 from traces.errors import SlosimError
 
@@ -76,7 +76,7 @@ class Comparison:
             for policy, table in groups.items()
         }
         sections = {
-            group or "no application": [metric._replace(key=f"{group}/{metric.key}") for metric in OF_APPLICATIONS]
+            group or _nameless(groups): [metric._replace(key=f"{group}/{metric.key}") for metric in OF_APPLICATIONS]
             for group in next(iter(groups.values()), {})
         }
         return cls.of(flat, baseline, sections)
@@ -94,37 +94,51 @@ class Comparison:
 
     def markdown(self) -> str:
         """As a Markdown table; the best of a row is bold."""
-        lines = [f"| | {' | '.join(self.policies)} |", "|---|" + "---:|" * len(self.policies)]
+        lines = [f"| | {' | '.join(map(in_markdown, self.policies))} |", "|---|" + "---:|" * len(self.policies)]
         for title, rows in self.sections.items():
-            lines.append(f"| **{title}** |" + " |" * len(self.policies))
+            lines.append(f"| **{in_markdown(title)}** |" + " |" * len(self.policies))
             lines += [f"| {row.label} | {' | '.join(_marked(cell) for cell in row.cells)} |" for row in rows]
-        return "\n".join([*lines, "", self._footnote()]).rstrip("\n") + "\n"
+        return "\n".join([*lines, "", self._footnote(in_markdown(self.baseline))]).rstrip("\n") + "\n"
 
-    def _footnote(self) -> str:
+    def _footnote(self, baseline: str) -> str:
         """What the ratios mean, if there are any, and what "in all SLOs" means, if a row is about it."""
         rows = [row for section in self.sections.values() for row in section]
         lines = [IN_ALL_SLOS] if any("in all SLOs" in row.label for row in rows) else []
         if any(cell.ratio for row in rows for cell in row.cells):
-            lines.insert(0, f"x: times better than {self.baseline} (latencies: shorter); pp: percentage points")
+            lines.insert(0, f"x: times better than {baseline} (latencies: shorter); pp: percentage points")
         return "\n".join(lines)
 
     def _fits(self, columns: range, width: int) -> bool:
-        return Console(width=1000).measure(self._table(columns)).maximum <= width
+        return Literal(width=1000).measure(self._table(columns)).maximum <= width
 
     def _table(self, columns: range) -> Table:
         table = Table(
-            box=None, pad_edge=False, padding=(0, 1), caption=self._footnote() or None, caption_justify="left"
+            box=None,
+            pad_edge=False,
+            padding=(0, 1),
+            caption=self._footnote(literally(self.baseline)) or None,
+            caption_justify="left",
         )
         table.add_column("", no_wrap=True)
         for column in columns:
-            table.add_column(self.policies[column], justify="right", header_style="bold", no_wrap=True, min_width=7)
+            table.add_column(
+                literally(self.policies[column]), justify="right", header_style="bold", no_wrap=True, min_width=7
+            )
             table.add_column("", justify="right", no_wrap=True)
         for title, rows in self.sections.items():
-            table.add_row(Text(title, "bold"))
+            table.add_row(Text(literally(title), "bold"))
             for row in rows:
                 cells = [text for column in columns for text in _shown(row.cells[column])]
                 table.add_row(f"  {row.label}", *cells)
         return table
+
+
+def _nameless(groups: Mapping[str, Mapping[str, Summary]]) -> str:
+    """What the requests without an application are called, so that it is no application's label."""
+    title = "no application"
+    while any(title in table for table in groups.values()):
+        title = f"({title})"
+    return title
 
 
 def _portions(number: int, most: int) -> Iterator[range]:

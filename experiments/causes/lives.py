@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments.causes.picture import COLOURS, name_colours
 from experiments.drawing import duration, figure, write
+from experiments.escaping import in_picture
 from sim.attribution import EXCESSES, Stage
 from sim.result import RunResult
 
@@ -62,7 +63,7 @@ def draw_life(lives: Mapping[str, Sequence[Stage]], path: Path, slo_ttft: float 
         if slo_ttft < inf:
             axes.axvline(slo_ttft, color="#111111", linewidth=1, linestyle=(0, (2, 2)))
         axes.set_xlabel("seconds since its arrival; a stroke marks the first token, a dotted line its SLO")
-        axes.set_yticks(places, list(lives))
+        axes.set_yticks(places, list(map(in_picture, lives)))
         axes.set_ylim(-0.6, len(lives) - 0.4)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)

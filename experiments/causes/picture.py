@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from experiments.drawing import duration, figure, names_above, write
+from experiments.escaping import in_picture
 from sim.attribution import EXCESSES, LABELS, RollUp
 
 COLOURS = {
@@ -53,7 +54,7 @@ def draw_causes(rolled: Mapping[str, RollUp], path: Path) -> Path:
         for place, (axes, (title, bars)) in enumerate(zip(axes_of, drawn_panels.items(), strict=True)):
             used |= _stack(axes, bars)
             axes.set_title(title)
-            axes.set_yticks(np.arange(len(rolled))[::-1], list(rolled) if place == 0 else [])
+            axes.set_yticks(np.arange(len(rolled))[::-1], list(map(in_picture, rolled)) if place == 0 else [])
         name_colours(drawn, used)
         return write(drawn, path)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from experiments.causes.table import NAMES
 from experiments.drawing import duration
+from experiments.escaping import literally
 from sim.attribution import EXCESSES, Missed, RollUp
 
 WORTH_SAYING = 0.05
@@ -15,6 +16,7 @@ THINGS = {"ttft": "first tokens", "tbt": "requests with late later tokens", "jct
 
 def why_late(name: str, rolled: RollUp) -> str:
     """One policy: how many first tokens (or jobs) were late, by how much, and of what that is made."""
+    name = literally(name)
     kind = next((each for each in ("ttft", "jct", "tbt") if getattr(rolled, each).asked), "")
     if not kind:
         return f"{name}: no request has an SLO"
@@ -48,4 +50,5 @@ def differences(rolled: Mapping[str, RollUp], baseline: str) -> Iterator[str]:
         ]
         if told:
             way = "longer" if total > 0 else "shorter"
-            yield f"{name}'s mean JCT is {duration(abs(total))} {way} than {baseline}'s: {', '.join(told)}"
+            ours, others = literally(name), literally(baseline)
+            yield f"{ours}'s mean JCT is {duration(abs(total))} {way} than {others}'s: {', '.join(told)}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
+from experiments.escaping import say
 from sim.patience import CHECKING
 
 HINT = "; --limit S allows more"
@@ -45,11 +46,11 @@ def main(options: Namespace) -> int:
         with patience(options.limit, HINT):
             policy = check_policy(options.policy)
             told = repr(policy)
-        print(check_scheduler(policy, limit=options.limit, hint=HINT))
+        say(check_scheduler(policy, limit=options.limit, hint=HINT))
     except PolicyFault as error:
-        print(str(error), file=sys.stderr)
+        say(str(error), sys.stderr)
         return 1
     except SchedulerError as error:
-        print(f"{told} breaks the rules: {error}", file=sys.stderr)
+        say(f"{told} breaks the rules: {error}", sys.stderr)
         return 1
     return 0

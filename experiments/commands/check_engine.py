@@ -16,6 +16,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from experiments.escaping import say
+
 if TYPE_CHECKING:
     from experiments.prediction import Pair, Prediction
 
@@ -38,9 +40,9 @@ def main(options: Namespace) -> int:
 
     found = predict(read_case(options.folder), options.points, options.draws, options.host_time, options.seed)
     if options.json:
-        print(json.dumps(without_nan(found.as_json()), indent=2))
+        say(json.dumps(without_nan(found.as_json()), indent=2))
     else:
-        print("\n".join(_lines(found, options.host_time is None)))
+        say("\n".join(_lines(found, options.host_time is None)))
     return 0
 
 

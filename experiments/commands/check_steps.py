@@ -13,6 +13,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from experiments.escaping import say
+
 
 def configure(parser: ArgumentParser) -> None:
     """The options."""
@@ -26,8 +28,8 @@ def main(options: Namespace) -> int:
     differences = 0
     for path in options.recordings:
         try:
-            print(f"{path.name}: all {check_steps(path):,} steps are equal", flush=True)
+            say(f"{path.name}: all {check_steps(path):,} steps are equal")
         except Difference as difference:
-            print(difference, file=sys.stderr)
+            say(difference, sys.stderr)
             differences += 1
     return 1 if differences else 0

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from experiments.escaping import say
+
 
 def configure(parser: ArgumentParser) -> None:
     """The options."""
@@ -48,10 +50,8 @@ def main(options: Namespace) -> int:
         licence=options.licence,
     )
     profile.save(options.output)
-    print("\n".join(report.lines()))
+    say("\n".join(report.lines()))
     pivot = profile.pivot
-    print(
-        f"S_pf {pivot.forward_size} tokens, T_pf {1e3 * pivot.time:.1f} ms (host time {1e3 * options.host_time:g} ms)"
-    )
-    print(f"written to {options.output}; try: slosim compare --profile {options.output}")
+    say(f"S_pf {pivot.forward_size} tokens, T_pf {1e3 * pivot.time:.1f} ms (host time {1e3 * options.host_time:g} ms)")
+    say(f"written to {options.output}; try: slosim compare --profile {options.output}")
     return 0

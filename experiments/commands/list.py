@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
+from experiments.escaping import say
+
 
 def configure(parser: ArgumentParser) -> None:
     """The options."""
@@ -23,10 +25,10 @@ def main(options: Namespace) -> int:
     chosen = [options.what] if options.what else list(KINDS)
     for number, what in enumerate(chosen):
         if number:
-            print()
-        print(f"{what}:")
+            say("")
+        say(f"{what}:")
         for line in KINDS[what]():
-            print(f"  {line}")
+            say(f"  {line}")
     return 0
 
 

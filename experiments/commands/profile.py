@@ -11,6 +11,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from experiments.escaping import say
+
 if TYPE_CHECKING:
     from costmodel import Profile
 
@@ -34,7 +36,7 @@ def main(options: Namespace) -> int:
     if options.block_size < 1 or not 0 < options.memory <= 1:
         raise SlosimError("--block-size must be at least 1, and --memory a share above 0 and up to 1")
     for line in _lines(profile(options.name), options.block_size, options.memory):
-        print(line)
+        say(line)
     return 0
 
 

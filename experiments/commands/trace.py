@@ -15,6 +15,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from experiments.escaping import say
+
 
 def configure(parser: ArgumentParser) -> None:
     """The options."""
@@ -43,7 +45,7 @@ def main(options: Namespace) -> int:
     trace = the_trace(scenario.trace)
     if options.slos:
         trace = with_objectives(trace, scenario.slos, the_profile(scenario), scenario.trace.seed)
-    print(trace.describe())
+    say(trace.describe())
     if options.output:
-        print(f"written to {trace.save(options.output)}")
+        say(f"written to {trace.save(options.output)}")
     return 0

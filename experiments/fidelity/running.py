@@ -18,7 +18,7 @@ from experiments.console import Steps
 from experiments.fidelity.calibrating import Calibration, Effort, adopt, calibrate, shapes_of
 from experiments.fidelity.judging import Case, Summary, iteration_errors, request_errors
 from experiments.fidelity.rig import Rig
-from experiments.grid import slug
+from experiments.grid import folder_names
 from experiments.inputs import the_trace, with_objectives
 from experiments.named import check_policy
 from experiments.pool import remove_drafts
@@ -202,8 +202,11 @@ class Fidelity:
     def _session(self, trace: Trace) -> Any:
         return self.rig.session(random_prompts(trace.prompt_tokens, self.rig.facts.vocabulary))
 
+    def _name(self, title: str) -> str:
+        return folder_names(tuple(policy.title for policy in self.scenario.policies))[title]
+
     def _keep(self, result: RunResult, place: Place, name: str) -> None:
-        where = self.folder / f"load-{place.load:g}" / slug(place.policy) / name
+        where = self.folder / f"load-{place.load:g}" / self._name(place.policy) / name
         save(result, where, self.scenario.model_dump(mode="json") | {"policies": [place.policy]})
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from experiments.drawing import duration_axis, figure, legend, looks, percent_axis, write
+from experiments.escaping import in_picture
 from experiments.figures.figure import Figure
 from experiments.replications import interval
 from experiments.studies.findings import Findings, is_share, labelled
@@ -88,7 +89,7 @@ def _dots(axes: Axes, findings: Findings, settings: Sequence[Setting], names: di
         places = np.arange(len(settings)) + 0.6 * ((number + 0.5) / len(names) - 0.5)
         halves = [each.half if np.isfinite(each.half) else 0.0 for each in known]
         means = [each.mean for each in known]
-        axes.errorbar(places, means, halves, fmt="o", markersize=4, color=look[name]["color"], label=name)
+        axes.errorbar(places, means, halves, fmt="o", markersize=4, color=look[name]["color"], label=in_picture(name))
     axes.set_xticks(np.arange(len(settings)), [each.name for each in settings])
     axes.set_xlim(-0.5, len(settings) - 0.5)
     if is_share(metric):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import isfinite
 from xml.etree import ElementTree
 
+from experiments.escaping import as_code, literally
 from experiments.regress.gate import verdict
 from experiments.regress.margins import Judgement
 
@@ -15,7 +16,7 @@ MARKS = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "❓ inconclusi
 def markdown(found: Sequence[Judgement], ours: str, baseline: str) -> str:
     """A table with one line per load and margin, the verdict above."""
     lines = [
-        f"### {MARKS[verdict(found)]}: `{ours}` against `{baseline}`",
+        f"### {MARKS[verdict(found)]}: {as_code(ours)} against {as_code(baseline)}",
         "",
         "| load | margin | change | bounds | verdict | found with 80 % | seeds |",
         "|---|---|---:|---:|---|---:|---:|",
@@ -41,7 +42,7 @@ def junit(found: Sequence[Judgement], ours: str, baseline: str) -> str:
     """One test case per load and margin; what is undecided counts as an error."""
     suite = ElementTree.Element(
         "testsuite",
-        name=f"slosim regress {ours} against {baseline}",
+        name=literally(f"slosim regress {ours} against {baseline}"),
         tests=str(len(found)),
         failures=str(sum(each.verdict == "fail" for each in found)),
         errors=str(sum(each.verdict == "inconclusive" for each in found)),

@@ -7,13 +7,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.causes.files import read_causes
-from experiments.grid import load_name, slug
+from experiments.escaping import from_csv, in_csv
+from experiments.grid import folder_names, load_name
 from experiments.results import read
 from sim.attribution import Attribution, RollUp, roll_up
+from sim.parameters import written
 from sim.result import RunResult
 from traces.errors import SlosimError
 
@@ -63,16 +66,18 @@ class Gathered:
         """Reads a folder; raises SlosimError if no finished comparison is there."""
         try:
             scenario = json.loads((folder / "scenario.json").read_text("utf-8"))
-            rows = list(csv.DictReader((folder / "runs.csv").read_text("utf-8").splitlines()))
-        except (OSError, ValueError) as error:
+            rows = list(csv.DictReader(StringIO((folder / "runs.csv").read_text("utf-8"), newline="")))
+            titles = _titles(scenario)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SlosimError(
                 f"{folder}: no finished comparison is there ({error}); name a folder that `slosim compare` filled"
             ) from error
-        runs = tuple(_run(row) for row in rows)
+        runs = tuple(_run(row, titles) for row in rows)
         policies = tuple(dict.fromkeys(run.policy for run in runs))
         rates = sorted({run.rate for run in runs}, key=lambda rate: rate or 0.0)
         detailed = [rate for rate in rates if (folder / load_name(rate)).is_dir()]
-        return cls(folder, scenario, runs, tuple(_load(folder / load_name(rate), rate, policies) for rate in detailed))
+        names = folder_names(policies) | scenario.get("folders", {})
+        return cls(folder, scenario, runs, tuple(_load(folder / load_name(rate), rate, names) for rate in detailed))
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -100,14 +105,21 @@ class Gathered:
         }
 
 
-def _run(row: dict[str, str]) -> Run:
+def _titles(scenario: Mapping[str, Any]) -> dict[str, str]:
+    """What policies are called, by how runs.csv writes it."""
+    known = (each["label"] or written(each["name"], each["parameters"]) for each in scenario["policies"])
+    return {in_csv(title): title for title in known}
+
+
+def _run(row: dict[str, str], titles: Mapping[str, str]) -> Run:
     policy, rate, seed = row.pop("policy"), row.pop("rate"), row.pop("seed")
+    policy = titles.get(policy, from_csv(policy))
     summary = {name: float(value) if value else float("nan") for name, value in row.items()}
     return Run(policy, float(rate) if rate else None, int(seed), summary)
 
 
-def _load(folder: Path, rate: float | None, policies: tuple[str, ...]) -> Load:
-    places = {policy: folder / slug(policy) for policy in policies if (folder / slug(policy)).is_dir()}
+def _load(folder: Path, rate: float | None, names: Mapping[str, str]) -> Load:
+    places = {policy: folder / name for policy, name in names.items() if (folder / name).is_dir()}
     origins = {
         policy: json.loads((place / "summary.json").read_text("utf-8"))["provenance"]
         for policy, place in places.items()

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from experiments.escaping import in_html
 from experiments.table import Cell, Comparison
 
 
 def element(name: str, content: str, **attributes: str) -> str:
     """An element; `content` is HTML already. An attribute `class_` is written `class`."""
-    said = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
+    said = "".join(f' {key.rstrip("_").replace("_", "-")}="{in_html(value)}"' for key, value in attributes.items())
     return f"<{name}{said}>{content}</{name}>"
 
 
 def text(name: str, content: str, **attributes: str) -> str:
     """An element with plain text in it."""
-    return element(name, escape(content), **attributes)
+    return element(name, in_html(content), **attributes)
 
 
 def bullets(sentences: Iterable[str]) -> str:
@@ -57,7 +57,7 @@ def comparison(shown: Comparison, caption: str) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    value = text("strong", cell.value) if cell.best else escape(cell.value)
+    value = text("strong", cell.value) if cell.best else in_html(cell.value)
     look = {True: "better", False: "worse", None: "same"}[cell.better]
     ratio = f" {text('small', cell.ratio, class_=look)}" if cell.ratio else ""
     return element("td", value + ratio)

@@ -20,6 +20,7 @@ from experiments.report.latest import HEAD, latest
 from experiments.report.style import CSS
 from experiments.sweep_picture import SweepPoint, draw_sweep
 from experiments.table import Comparison
+from sim.parameters import written
 
 
 def page(gathered: Gathered, baseline: str | None = None) -> str:
@@ -134,6 +135,8 @@ def _scenario(gathered: Gathered) -> str:
 def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     """Settings that say something, by their dotted names."""
     for key, value in content.items():
+        if key == "folders" and not before:
+            continue
         if isinstance(value, Mapping):
             yield from _flat(value, f"{before}{key}.")
         elif key == "policies":
@@ -143,8 +146,8 @@ def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, s
 
 
 def _policy(one: Mapping[str, Any]) -> str:
-    settings = "".join(f",{key}={value}" for key, value in one["parameters"].items())
-    return f"{one['label']} = {one['name']}{settings}" if one["label"] else f"{one['name']}{settings}"
+    spec = written(one["name"], one["parameters"])
+    return f"{one['label']} = {spec}" if one["label"] else spec
 
 
 def _provenance(gathered: Gathered) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path
 from time import perf_counter
 
 from rich.console import Console
+from rich.text import Text
 
+from experiments.escaping import literally
 from experiments.pool import workers
 from experiments.scenario import Scenario
 from experiments.search.climb import Climb, Evaluate
@@ -79,7 +81,7 @@ class Searching:
                 left = self._left(climb, now - began)
                 line = progress(climb, self.goal, now - began, left)
                 if self.out.is_terminal:
-                    status.update(line)
+                    status.update(Text(literally(line)))
                 elif now - told > EVERY:
                     told = now
                     self.out.print(line, markup=False)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from math import isfinite
 
+from experiments.escaping import as_code, in_csv, in_markdown
 from experiments.studies.findings import Findings, is_share, labelled, said
 from experiments.studies.study import Setting
 from experiments.studies.verdicts import SMALL, lowest_and_highest
@@ -75,7 +76,7 @@ def markdown(findings: Findings) -> str:
     """Everything, as Markdown."""
     study = findings.study
     machines = "\n".join(f"- {setting.name}: {setting.what}" for setting in study.settings)
-    stand_for = "\n".join(f"- `{variant.title}`: {variant.what}" for variant in study.variants if variant.what)
+    stand_for = "\n".join(f"- {as_code(variant.title)}: {variant.what}" for variant in study.variants if variant.what)
     parts = [f"# {study.question}", study.verdict(findings), machines, stand_for]
     for title, table in [summary(findings), *wide_tables(findings)]:
         parts += [f"**{title}**", markdown_table(table)]
@@ -86,8 +87,8 @@ def markdown(findings: Findings) -> str:
 def markdown_table(table: Table) -> str:
     """One table; the first column is code."""
     heading, *rows = table
-    lines = ["| " + " | ".join(heading) + " |", "|---|" + "---:|" * (len(heading) - 1)]
-    return "\n".join([*lines, *(f"| `{row[0]}` | " + " | ".join(row[1:]) + " |" for row in rows)])
+    lines = ["| " + " | ".join(map(in_markdown, heading)) + " |", "|---|" + "---:|" * (len(heading) - 1)]
+    return "\n".join([*lines, *(f"| {as_code(row[0])} | " + " | ".join(row[1:]) + " |" for row in rows)])
 
 
 def text(findings: Findings) -> str:
@@ -114,5 +115,5 @@ def csv_text(findings: Findings) -> str:
             if not number and seed == findings.study.first_seed:
                 writer.writerow(["setting", "rate", "variant", "seed", *summary])
             values = (repr(value) if isfinite(value) else "" for value in summary.values())
-            writer.writerow([place.setting, f"{place.rate:g}", place.variant, seed, *values])
+            writer.writerow([in_csv(place.setting), f"{place.rate:g}", in_csv(place.variant), seed, *values])
     return out.getvalue()

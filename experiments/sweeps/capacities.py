@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from experiments.console import Steps
+from experiments.escaping import literally
 from experiments.files import write_json
 from experiments.provenance import origin
 from experiments.replications import Interval, difference_said, interval, paired, said
@@ -185,4 +186,4 @@ def _where(search: Search) -> str:
 
 
 def _title(varied: Varied, policy: str) -> str:
-    return ", ".join([*(f"{name}={value}" for name, value in varied), policy])
+    return literally(", ".join([*(f"{name}={value}" for name, value in varied), policy]))

@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from experiments.console import as_text
+from experiments.escaping import literally
 from experiments.replications import Interval, difference_said, interval, paired, said
 from experiments.sweeps.plan import Varied
 from experiments.sweeps.quantiles import jackknifed
@@ -84,7 +85,7 @@ def told(found: Sequence[Group]) -> str:
     """A table for each place: levels with 95 % intervals, and differences from the place's first policy."""
     shown: list[RenderableType] = []
     for place in dict.fromkeys(group.place for group in found):
-        shown += [Text(f"\n{place.title}"), _table([group for group in found if group.place == place])]
+        shown += [Text(f"\n{literally(place.title)}"), _table([group for group in found if group.place == place])]
     return as_text(140, *shown)
 
 
@@ -108,7 +109,9 @@ def _table(found: Sequence[Group]) -> RenderableType:
     for title in ("", *COLUMNS):
         table.add_column(title, justify="left" if title == "" else "right", no_wrap=True)
     for group in found:
-        table.add_row(group.policy, *(column(group, found[0]) if group.runs else "-" for column in COLUMNS.values()))
+        table.add_row(
+            literally(group.policy), *(column(group, found[0]) if group.runs else "-" for column in COLUMNS.values())
+        )
     return table
 
 
