@@ -51,7 +51,7 @@ class Studying:
                 for each in running.run(deque(points)):
                     found.append(each)
                     progress.told(each)
-                progress.lost(running.lost)
+                progress.mended(running)
         except KeyboardInterrupt:
             self.out.print("\nInterrupted. The same command goes on from here.")
             raise

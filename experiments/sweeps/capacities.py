@@ -78,7 +78,7 @@ class Capacities:
                     progress.kept()
                 else:
                     progress.finished(f"{each.point.title}: {_where(search)}", urgent=bool(search.error))
-        progress.lost(running.lost)
+        progress.mended(running)
 
     def _conclude(self, searches: list[Search]) -> None:
         self._write(searches)

@@ -6,13 +6,12 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from costmodel import profile
 from experiments.scenario import Scenario
-from experiments.sweeps.source import WHOLE, run_digest
+from experiments.sweeps.source import policy_sources, run_digest, versions
 from sim.registry import schedulers
 
 DIGITS = 16
@@ -24,10 +23,11 @@ def key_of(scenario: Scenario) -> str:
 
     The source is that of a run (`experiments.sweeps.source`): what asks for runs or draws them may change. A generated
     trace is told by its settings; whatever the settings name as a file (a trace, lengths, a profile, a plan) by what is
-    in it; a shipped profile by its digest; a policy of one's own by the package that holds it.
+    in it; a shipped profile by its digest; a policy of one's own by its package and by all modules of one's own that it
+    imports. Python and the libraries count with their versions.
     """
     told = scenario.model_dump(mode="json")
-    parts = [scenario.canonical(), run_digest(), *(f"{path} {file_digest(path)}" for path in _files(told))]
+    parts = [scenario.canonical(), run_digest(), versions(), *(f"{path} {file_digest(path)}" for path in _files(told))]
     if not os.path.isfile(scenario.profile):
         parts.append(_profile_digest(scenario.profile))
     if not scenario.trace.generated and os.path.isdir(scenario.trace.source):
@@ -72,11 +72,6 @@ def _profile_digest(name: str) -> str:
 
 @cache
 def _policy_digest(name: str) -> str:
-    """Of the Python files of the package, or the module, that a policy comes from; empty if it is one of ours."""
-    top = schedulers().get(name, name).partition(":")[0].partition(".")[0]
-    spec = None if top in WHOLE else find_spec(top)
-    if spec is None or spec.origin is None:
-        return ""
-    origin = Path(spec.origin)
-    files = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
-    return " ".join(file_digest(path) for path in files)
+    """Of the files that a policy's module depends on, and of its libraries' versions; empty if it is one of ours."""
+    files, libraries = policy_sources(schedulers().get(name, name).partition(":")[0])
+    return " ".join([*sorted(f"{path.name} {file_digest(path)}" for path in files), *libraries])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
 from experiments.console import Steps
-from experiments.sweeps.running import Found
+from experiments.sweeps.running import Found, Running
 from experiments.sweeps.store import Record
 
 EVERY = 2.0
@@ -53,11 +52,10 @@ class Progress:
             self.last = now
             steps.out.print(f"[{done}/{steps.total}] {line}", markup=False)
 
-    def lost(self, workers: Sequence[str]) -> None:
-        """Tells of workers that died, if any did."""
-        if workers:
-            told = f"lost {len(workers)} of the workers; what they were at was run again ({workers[0]})"
-            self.steps.out.print(told, markup=False)
+    def mended(self, running: Running) -> None:
+        """Tells of workers that died and of kept points that were damaged, if there were any."""
+        for line in running.told():
+            self.steps.out.print(line, markup=False, soft_wrap=True)
 
 
 def said(seconds: float) -> str:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from experiments.sweeps.digests import key_of
 from experiments.sweeps.driver import Cluster, Lost, drive
 from experiments.sweeps.plan import Point
-from experiments.sweeps.store import Kept, Store
+from experiments.sweeps.store import Kept, Store, damage_said
 from experiments.sweeps.work import Answer, Task, as_text, failure, run_point
+from traces.errors import SlosimError
 
 
 class Found(NamedTuple):
@@ -32,6 +33,13 @@ class Running:
     cluster: Cluster
     lost: list[str] = field(default_factory=list)
     """Why points lost their workers and were run again."""
+
+    def told(self) -> Iterator[str]:
+        """What went wrong on the way and was mended by running points again, in a line each."""
+        if self.lost:
+            yield f"lost {len(self.lost)} of the workers; what they were at was run again ({self.lost[0]})"
+        if words := damage_said(self.store.damaged):
+            yield words
 
     def run(self, points: deque[Point]) -> Iterator[Found]:
         """What is known of each point, those kept before first; more may be put into `points` meanwhile."""
@@ -61,7 +69,13 @@ class Running:
     def _keep(self, task: Task, answer: Answer | Lost) -> Kept:
         if isinstance(answer, Lost):
             answer = Answer(as_text(failure(task, answer.why)), failed=True)
-        return self.store.keep(task.key, answer)
+        try:
+            return self.store.keep(task.key, answer)
+        except (ValueError, AttributeError) as error:
+            if isinstance(error, SlosimError):
+                raise
+            words = f"the executor handed back no answer of a point: {error}"
+            return self.store.keep(task.key, Answer(as_text(failure(task, words)), failed=True))
 
     def _again(self, task: Task, why: str) -> None:
         self.lost.append(why)

@@ -53,7 +53,7 @@ class Sweeping:
             for each in running.run(deque(self.points)):
                 self.found.append(each)
                 progress.told(each)
-        progress.lost(running.lost)
+        progress.mended(running)
         if progress.before:
             self.out.print(f"{progress.before} of {len(self.points)} points had been run before", markup=False)
 

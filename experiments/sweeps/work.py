@@ -73,8 +73,8 @@ def _result(task: Task) -> dict[str, Any]:
     here = key_of(scenario)
     if here != task.key:
         raise SlosimError(
-            f"{task.key} is {here} on this worker: its slosim, its files or its policy are not the same, or changed "
-            "during the sweep; make them the same, restart the workers, and run again"
+            f"{task.key} is {here} on this worker: its slosim, Python, libraries, files or policy are not the same, or "
+            "changed during the sweep; make them the same, restart the workers, and run again"
         )
     began = perf_counter()
     policy = deepcopy(_policy(scenario.policies[0].spec))
