@@ -116,7 +116,7 @@ class Store:
         Raises ValueError if the answer is none, and SlosimError if the folder cannot be written.
         """
         kept = parsed(answer.text)
-        if kept.key != key:
+        if isinstance(kept, Record) and kept.key != key:
             raise ValueError(f"it is of another point, {kept.key}")
         path = self.place(key, isinstance(kept, Failed))
         _put_aside(path)

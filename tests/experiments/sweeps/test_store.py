@@ -188,7 +188,9 @@ def test_a_folder_in_the_place_of_a_failure_is_in_nobody_s_way(store: Store) -> 
     assert json.loads(unsealed(store.place("f", failed=True).read_bytes()))["error"] == "no luck"
 
 
-@pytest.mark.parametrize("answer", [None, 7, Answer("rubbish"), Answer("[]"), Answer('{"key": "other"}')])
+@pytest.mark.parametrize(
+    "answer", [None, 7, Answer("rubbish"), Answer("[]"), Answer('{"key": "other"}'), Answer("[" * 99_999)]
+)
 def test_an_executor_that_hands_back_rubbish_is_a_failure_of_the_point(
     answer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
