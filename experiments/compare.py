@@ -20,7 +20,7 @@ from experiments.inputs import build
 from experiments.pool import remove_drafts, run_all
 from experiments.replications import paired_table
 from experiments.results import read
-from experiments.runs_table import write_runs
+from experiments.runs_table import replica_table, write_runs
 from experiments.scenario import Scenario
 from experiments.table import Comparison
 from sim.attribution import roll_up
@@ -134,6 +134,9 @@ class Comparing:
             differences = paired_table(summaries, table.baseline)
             self.out.print(differences, markup=False)
             text, markdown = text + "\n" + differences, f"{markdown}\n```\n{differences}```\n"
+        if replicas := replica_table(results):
+            self.out.print(replicas, markup=False, highlight=False)
+            text, markdown = text + "\n" + replicas, f"{markdown}\n```\n{replicas}```\n"
         write_text(folder / "table.txt", text)
         write_text(folder / "table.md", markdown)
         draw(results, folder)

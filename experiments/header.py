@@ -65,5 +65,5 @@ def _profile(inputs: Inputs) -> str:
 
 def _cache(scenario: Scenario, inputs: Inputs) -> str:
     tokens = inputs.kv_blocks * inputs.block_size
-    replicas = f", on each of {scenario.replicas} replicas" if scenario.replicas > 1 else ""
+    replicas = f", on each of {scenario.replicas} replicas ({scenario.router})" if scenario.replicas > 1 else ""
     return f"{inputs.kv_blocks} blocks of {inputs.block_size} = {tokens:,} tokens{replicas}"

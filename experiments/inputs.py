@@ -79,6 +79,8 @@ def run(
         predictor=told,
         seed=scenario.trace.seed,
         replicas=scenario.replicas,
+        router=scenario.router,
+        max_model_len=scenario.max_model_len,
         horizon=scenario.horizon,
         warmup=scenario.warmup,
         progress=progress,

@@ -1,4 +1,4 @@
-"""What configurations refer to by name: policies with parameters, predictors, metrics."""
+"""What configurations refer to by name: policies with parameters, predictors, routers, metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sim.parameters import meant, shown
-from sim.registry import parsed, predictor, scheduler
+from sim.registry import parsed, predictor, router, scheduler
 from sim.scheduler import Scheduler
 from traces.errors import SlosimError
 
@@ -37,6 +37,13 @@ def check_predictor(value: Any) -> Any:
     """The predictor's name and parameters if there is such a one; raises SlosimError otherwise."""
     if isinstance(value, str):
         predictor(value)
+    return value
+
+
+def check_router(value: Any) -> Any:
+    """The router's name and parameters if there is such a one; raises SlosimError otherwise."""
+    if isinstance(value, str):
+        router(value)
     return value
 
 

@@ -51,11 +51,13 @@ def save(result: RunResult, folder: str | Path, config: Mapping[str, Any] | None
 
 
 def summary_of(result: RunResult) -> dict[str, Any]:
-    """The metrics of a run: all, by application and by SLO class."""
+    """The metrics of a run: all, by application, by SLO class and, of several replicas, by replica."""
+    replicas = {"replicas": result.by_replica()} if result.capacity.replicas > 1 else {}
     return {
         "summary": result.summary(),
         "applications": result.by_application(),
         "slo_classes": result.by_slo_class(),
+        **replicas,
     }
 
 

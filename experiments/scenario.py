@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from costmodel.profile import BLOCK_SIZE
 from experiments.escaping import literally
-from experiments.named import PolicyName, check_predictor, split_spec
+from experiments.named import PolicyName, check_predictor, check_router, split_spec
 from experiments.workload_settings import Positive, Rate, Settings, SLOSettings, TraceSettings
 from sim.parameters import plain, shown, written
 from sim.registry import scheduler
@@ -70,6 +70,7 @@ class PolicySettings(Settings):
 
 Policy = Annotated[PolicySettings, BeforeValidator(split_spec)]
 Predictor = Annotated[str, BeforeValidator(check_predictor)]
+Router = Annotated[str, BeforeValidator(check_router)]
 
 
 class Scenario(Settings):
@@ -87,6 +88,10 @@ class Scenario(Settings):
     predictor: Predictor | None = None
     """What policies learn of output lengths; None: what each policy asks for (only Oracle asks, for the truth)."""
     replicas: Annotated[int, Field(ge=1, le=10_000)] = 1
+    router: Router = "round_robin"
+    """Which replica serves a request: round_robin, least_loaded, shortest_queue, or module:Class (`sim.router`)."""
+    max_model_len: Annotated[int, Field(ge=1)] | None = None
+    """Requests with more tokens, prompt and output, are rejected; None: none is, whatever positions the model has."""
     horizon: Positive | None = None
     """Seconds after which the simulation stops; None: when all requests are done."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -1,4 +1,4 @@
-"""The metrics of requests by group: by application, and by SLO."""
+"""The metrics of requests by group: by application, by replica, and by SLO."""
 
 from __future__ import annotations
 
@@ -25,6 +25,36 @@ def by_application(result: RunResult) -> dict[str, dict[str, float]]:
     codes = result.requests["application"]
     labels = {name: codes == code for code, name in enumerate(result.applications)}
     return _grouped(result, labels or {"all": np.ones(len(result), np.bool_)})
+
+
+def by_replica(result: RunResult) -> dict[str, dict[str, float]]:
+    """Metrics of the measured requests of each replica and its rates, by its number, with three more figures.
+
+    `share` is its part of the requests that arrived, `gpu_busy` the share of time in iterations, `kvc_used` the share
+    of its cache that holds tokens.
+    """
+    replica = result.requests["replica"]
+    numbers = range(result.capacity.replicas)
+    table = _grouped(result, {str(number): np.asarray(replica == number) for number in numbers})
+    arrived = max(int(result.arrived.sum()), 1)
+    for number in numbers:
+        more = {"share": int(((replica == number) & result.arrived).sum()) / arrived, **_use(result, number)}
+        table[str(number)] |= more
+    return table
+
+
+def _use(result: RunResult, server: int) -> dict[str, float]:
+    """Shares of one server's time and of its cache, over the measured time; nan without any."""
+    rows = result.iterations
+    mine = rows["server"] == server
+    begin, end = (np.clip(rows[name][mine], result.begin, result.end) for name in ("start", "end"))
+    computing = (rows["prefill_tokens"] + rows["decode_tokens"])[mine] > 0
+    cache = result.capacity.kv_blocks * result.capacity.block_size
+    span = result.end - result.begin
+    amounts = {"gpu_busy": computing, "kvc_used": rows["kv_tokens"][mine] / cache}
+    return {
+        name: float(((end - begin) * each).sum() / span) if span > 0 else float("nan") for name, each in amounts.items()
+    }
 
 
 def by_slo_class(result: RunResult) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Policies and predictors by name, for the command line and result files."""
+"""Policies, predictors and routers by name, for the command line and result files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sim.errors import UnknownScheduler
 from sim.faults import accusing
 from sim.parameters import checked, fitted, meant, parameters_of, shown, split, texts_read
 from sim.predictor import Mean, Noisy, Padded, Perfect, Predictor, Unknown
+from sim.router import LeastLoaded, RoundRobin, Router, ShortestQueue
 from sim.scheduler import Scheduler
 from traces.errors import SlosimError
 
@@ -37,6 +38,12 @@ PREDICTORS: dict[str, type[Any]] = {
     "padded": Padded,
 }
 """Output-length predictors by name; parameters follow as for policies."""
+ROUTERS: dict[str, type[Any]] = {
+    "round_robin": RoundRobin,
+    "least_loaded": LeastLoaded,
+    "shortest_queue": ShortestQueue,
+}
+"""Routers by name; `module:Class` is one of your own."""
 
 
 def schedulers() -> dict[str, str]:
@@ -88,6 +95,28 @@ def predictor(spec: Predictor | str) -> Predictor:
         made: Predictor = kind(**fitted(kind, texts_read(kind, texts)))
     except SlosimError as error:
         raise SlosimError(f"predictor {name!r}: {error}") from None
+    return made
+
+
+def router(spec: Router | str) -> Router:
+    """The router that ``spec`` means: itself, a name, or ``module:Class``, with parameters as ``name,key=value,...``.
+
+    >>> router("least_loaded")
+    LeastLoaded()
+    """
+    if not isinstance(spec, str):
+        return spec
+    name, texts = split(spec)
+    if name not in ROUTERS and ":" not in name:
+        raise SlosimError(f"no router {shown(name)}; {meant(name, ROUTERS)}, and module:Class")
+    module, _, attribute = name.partition(":")
+    try:
+        kind = ROUTERS.get(name) or getattr(import_module(module), attribute)
+        made: Router = kind(**fitted(kind, texts_read(kind, texts)))
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise SlosimError(f"router {shown(name)}: {error}") from error
+    if not callable(getattr(made, "route", None)):
+        raise SlosimError(f"router {shown(name)} has no route(request, servers) method: it is no router")
     return made
 
 

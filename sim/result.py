@@ -45,7 +45,7 @@ class RunResult:
 
     `requests` has one row per row of the trace: request, arrived_at, prompt_tokens, output_tokens (asked), application
     (index into `applications`), slo_ttft, slo_tbt, slo_jct (inf = none), admitted_at, first_token_at, finished_at (nan
-    = never), generated, preemptions, swaps, recomputed_tokens, status.
+    = never), generated, preemptions, swaps, recomputed_tokens, status, replica (-1 = none).
     `iterations` has one row per engine iteration: start, end, prefill_tokens, decode_tokens, context_tokens,
     attention_pairs, sequences, swapped_tokens, kv_tokens, free_blocks (while it ran), free_blocks_end, waiting,
     running, swapped, preempted, server, schedule_seconds.
@@ -154,6 +154,12 @@ class RunResult:
         from sim.groups import by_slo_class
 
         return by_slo_class(self)
+
+    def by_replica(self) -> dict[str, dict[str, float]]:
+        """The metrics of the requests of each replica, and how busy it was."""
+        from sim.groups import by_replica
+
+        return by_replica(self)
 
     def series(self, window: float = 1.0) -> Series:
         """Throughput, goodput, utilisation and queue over time, in windows of so many seconds."""

@@ -20,11 +20,12 @@ from sim.parameters import Count, Whole, sensible
 from sim.predictor import Predictor, unknown
 from sim.recorder import NOT_ARRIVED, REQUEST, UNFINISHED
 from sim.registry import predictor as known_predictor
+from sim.registry import router as known_router
 from sim.registry import scheduler as resolve
 from sim.replica import Replica
 from sim.request import Request
 from sim.result import RunResult
-from sim.router import RoundRobin, Router
+from sim.router import Router, routed
 from sim.scheduler import Scheduler
 from sim.tables import result_of
 from traces import Trace
@@ -49,7 +50,8 @@ def simulate(
     predictor: Predictor | None = None,
     seed: int = 0,
     replicas: int = 1,
-    router: Router | None = None,
+    router: Router | str | None = None,
+    max_model_len: int | None = None,
     horizon: float | None = None,
     warmup: float = 0.0,
     charge_scheduling: bool = False,
@@ -63,7 +65,9 @@ def simulate(
     ``profile`` is a profile, whose `Profile.cache` says what ``kv_blocks`` and ``block_size`` are unless given, or a
     bare cost model (then ``kv_blocks`` must be given); ``horizon`` stops the clock (seconds); ``warmup`` is the share
     of the arrivals' time left out of metrics; ``predictor`` is what policies learn of output lengths, drawn with
-    ``seed``; ``coast=False`` and ``plain=True`` are slow, obvious ways to the same story.
+    ``seed``; ``router`` says which of the ``replicas`` serves a request (`sim.router`, a name or ``module:Class``);
+    requests with more than ``max_model_len`` tokens, prompt and output, are rejected; ``coast=False`` and
+    ``plain=True`` are slow, obvious ways to the same story.
     Raises ``SlosimError`` on inputs that make no sense and ``SchedulerError`` if the policy breaks the protocol.
     """
     machine = Machine.of(profile, kv_blocks, block_size)
@@ -76,11 +80,13 @@ def simulate(
     if replicas < 1:
         raise SlosimError(f"there must be at least one replica, not {replicas}")
     sensible("replicas", replicas, Count), sensible("seed", seed, Whole)
+    sensible("max_model_len", max_model_len, Count | None)
+    way = known_router("round_robin" if router is None else router)
     clock = Clock()
     with blaming(policy):
         servers = [Replica(number, policy, machine, plain) for number in range(replicas)]
     engine = Engine(clock, servers, watch, coast and not plain, charge_scheduling)
-    return play(trace, policy, engine, machine, told, seed, router or RoundRobin(), horizon, warmup, progress)
+    return play(trace, policy, engine, machine, told, seed, way, horizon, warmup, progress, max_model_len)
 
 
 def play(
@@ -94,10 +100,11 @@ def play(
     horizon: float | None,
     warmup: float,
     progress: Progress | None,
+    max_model_len: int | None = None,
 ) -> RunResult:
     """Serves a trace with an engine whose servers run ``policy``; all else as in ``simulate``."""
     clock, servers = engine.clock, engine.servers
-    arrivals = Arrivals(trace, told(trace.output_tokens, stream(seed, "predictor")), engine, router)
+    arrivals = Arrivals(trace, told(trace.output_tokens, stream(seed, "predictor")), engine, router, max_model_len)
     clock.process(guarded(policy, arrivals.process()))
     if progress:
         clock.process(arrivals.tell(progress))
@@ -112,7 +119,8 @@ def play(
     about = {
         "scheduler": called, "profile": machine.name, "profile_digest": machine.digest,
         "kv_blocks": machine.kv_blocks, "block_size": machine.block_size, "predictor": repr(told), "seed": seed,
-        "replicas": len(servers), "router": repr(router), "horizon": horizon, "warmup": warmup,
+        "replicas": len(servers), "router": repr(router), "max_model_len": max_model_len, "horizon": horizon,
+        "warmup": warmup,
         "charge_scheduling": engine.charge_scheduling, "trace": trace.name, "trace_digest": trace.digest,
         "wall_seconds": wall, "cpu_seconds": cpu,
     }  # fmt: skip
@@ -132,11 +140,13 @@ class Arrivals:
         predictions: NDArray[np.float64] | None,
         engine: Engine,
         router: Router,
+        max_model_len: int | None = None,
     ) -> None:
         self.trace = trace
         self.predictions = predictions
         self.engine = engine
         self.router = router
+        self.max_model_len = max_model_len
         self.arrived = 0
 
     def process(self) -> Generator[Event, None, None]:
@@ -148,7 +158,7 @@ class Arrivals:
                 if request.arrived_at > clock.now:
                     yield clock.at(request.arrived_at, ARRIVAL)
                 self.arrived += 1
-                replica = only or replicas[self.router.route(request, replicas).number]
+                replica = only or replicas[routed(self.router, request, replicas)]
                 if why := self._never_fits(request, replica):
                     replica.recorder.reject(request, why)
                 else:
@@ -179,7 +189,10 @@ class Arrivals:
         )
 
     def _never_fits(self, request: Request, replica: Replica) -> str:
-        """Why the cache can never hold a request, or nothing. Its last output token is never written to the cache."""
+        """Why a request can never be served, or nothing. Its last output token is never written to the cache."""
+        tokens = request.prompt_tokens + request._output_tokens
+        if self.max_model_len is not None and tokens > self.max_model_len:
+            return f"its {tokens} tokens, prompt and output, exceed max_model_len = {self.max_model_len}"
         need = replica.blocks_for(request.prompt_tokens + request._output_tokens - 1)
         if need <= replica.total_blocks:
             return ""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sim.errors import SchedulerError
 from sim.iterations import IterationTable
 from sim.machine import Machine
-from sim.recorder import EVENT, REQUEST, SPAN
+from sim.recorder import EVENT, NOT_ARRIVED, REQUEST, SPAN
 from sim.result import RunResult
 from sim.server import Server
 from traces import Trace
@@ -38,8 +38,11 @@ def result_of(trace: Trace, servers: Sequence[Server], machine: Machine, about: 
 
 def request_table(trace: Trace, servers: Sequence[Server]) -> Table:
     """One row per row of the trace: what was asked, and what became of it."""
-    records = np.concatenate([np.frombuffer(server.recorder.requests).reshape(-1, len(REQUEST)) for server in servers])
-    records = records[np.argsort(records[:, 0], kind="stable")]
+    parts = [np.frombuffer(server.recorder.requests).reshape(-1, len(REQUEST)) for server in servers]
+    records = np.concatenate(parts)
+    order = np.argsort(records[:, 0], kind="stable")
+    records = records[order]
+    replica = np.repeat([server.number for server in servers], [len(part) for part in parts])[order]
     done = dict(zip(REQUEST, records.T, strict=True))
     number = len(trace)
     codes = trace.application_codes
@@ -58,6 +61,7 @@ def request_table(trace: Trace, servers: Sequence[Server]) -> Table:
     for name in ("generated", "preemptions", "swaps", "recomputed_tokens"):
         table[name] = done[name].astype(np.int64)
     table["status"] = done["status"].astype(np.int8)
+    table["replica"] = np.where(table["status"] == NOT_ARRIVED, -1, replica).astype(np.int16)
     return table
 
 

@@ -1,4 +1,4 @@
-"""Says what there is by name: policies with their parameters, profiles, workloads, trace formats, predictors.
+"""Says what there is by name: policies with their parameters, profiles, workloads, trace formats, predictors, routers.
 
 examples:
   slosim list
@@ -82,6 +82,14 @@ def _formats() -> Iterator[str]:
     yield from (f"{name:16} {kind.description}" for name, kind in FORMATS.items())
 
 
+def _routers() -> Iterator[str]:
+    from sim.registry import ROUTERS
+
+    for name, kind in ROUTERS.items():
+        yield from described(name, kind)
+    yield "module:Class     a router of your own: an object with route(request, servers)"
+
+
 def _predictors() -> Iterator[str]:
     from sim.registry import PREDICTORS
 
@@ -95,5 +103,6 @@ KINDS: dict[str, Callable[[], Iterator[str]]] = {
     "workloads": _workloads,
     "formats": _formats,
     "predictors": _predictors,
+    "routers": _routers,
 }
 """What can be listed."""

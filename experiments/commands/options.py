@@ -22,6 +22,8 @@ FLAGS = {
     "block_size": "cache.block_size",
     "predictor": "predictor",
     "replicas": "replicas",
+    "router": "router",
+    "max_model_len": "max_model_len",
     "horizon": "horizon",
     "warmup": "warmup",
     "seeds": "seeds",
@@ -48,7 +50,16 @@ def add_machine(parser: ArgumentParser) -> None:
     group.add_argument("--model", help="insist on this model: a profile of another one is an error")
     group.add_argument("--kv-blocks", type=int, metavar="N", help="size of the key-value cache in blocks")
     group.add_argument("--block-size", type=int, metavar="N", help="tokens per block (default 32, the paper's)")
-    group.add_argument("--replicas", type=int, metavar="N", help="replicas behind a round-robin router")
+    group.add_argument("--replicas", type=int, metavar="N", help="replicas behind a router")
+    group.add_argument(
+        "--router", metavar="NAME", help="round_robin (default), least_loaded, shortest_queue, or module:Class"
+    )
+    group.add_argument(
+        "--max-model-len",
+        type=int,
+        metavar="N",
+        help="reject requests of more tokens, prompt and output (default: none)",
+    )
 
 
 def add_running(parser: ArgumentParser) -> None:

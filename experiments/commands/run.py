@@ -42,6 +42,7 @@ def main(options: Namespace) -> int:
     from experiments.header import print_header
     from experiments.inputs import build, run
     from experiments.named import split_spec
+    from experiments.runs_table import replica_table
     from experiments.table import Comparison
 
     defaults = {"trace": DEFAULTS["trace"]} if options.trace is None else {}
@@ -57,6 +58,8 @@ def main(options: Namespace) -> int:
         result = run(scenario, scenario.policies[0], inputs, lambda done, _, now: steps.reached(done, f"{now:.0f} s"))
     for table in Comparison.of({cell.title: result.summary()}).tables(out.width):
         out.print(table)
+    if replicas := replica_table({cell.title: result}):
+        out.print(f"\n{replicas}", markup=False, highlight=False)
     keep(result, cell, options.output)
     out.print(f"Files are in {options.output}", markup=False)
     if options.timeline:

@@ -32,7 +32,7 @@ def key_of(scenario: Scenario) -> str:
         parts.append(_profile_digest(scenario.profile))
     if not scenario.trace.generated and os.path.isdir(scenario.trace.source):
         parts += [f"{path} {file_digest(path)}" for path in _below(scenario.trace.source)]
-    parts += [_policy_digest(policy.name) for policy in scenario.policies]
+    parts += [_policy_digest(name) for name in (*(policy.name for policy in scenario.policies), scenario.router)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:DIGITS]
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas
 import pytest
 
 from experiments.cli import COMMANDS, main
@@ -286,3 +287,24 @@ def test_python_and_the_command_line_serve_from_the_same_cache() -> None:
     assert ours.capacity == theirs.capacity
     assert (ours.capacity.kv_blocks, ours.capacity.block_size) == (457, 32)
     assert ours.summary()["slo_attainment_requests"] == theirs.summary()["slo_attainment_requests"]
+
+
+def test_routers_and_limits_are_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--rate", "2", "--requests", "40", "--replicas", "2", "--router", "least_loaded"]
+    words += ["--max-model-len", "4096"]
+    assert main(["run", "vllm", *words, "-o", str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr().out
+    assert "on each of 2 replicas (least_loaded)" in shown
+    assert "times the mean" in shown
+    frame = pandas.read_parquet(tmp_path / "run" / "requests.parquet")
+    assert set(frame["replica"]) == {0, 1}
+    tokens = frame["prompt_tokens"] + frame["output_tokens"]
+    assert ((tokens > 4096) == frame["rejection"].str.contains("exceed max_model_len = 4096")).all()
+    assert (tokens > 4096).any()
+    replicas = json.loads((tmp_path / "run" / "summary.json").read_text())["replicas"]
+    assert [replicas[name]["requests"] for name in "01"] == frame["replica"].value_counts().sort_index().tolist()
+    assert main(["compare", "-p", "vllm", "-p", "sarathi", *words, "--jobs", "1", "-o", str(tmp_path / "c")]) == 0
+    assert capsys.readouterr().out.count("times the mean") == 2
+    assert "times the mean" in (tmp_path / "c" / "rate-2" / "table.txt").read_text()
+    assert main(["run", "vllm", "--router", "nearest", "-o", str(tmp_path)]) == 2
+    assert "no router 'nearest'" in capsys.readouterr().err
