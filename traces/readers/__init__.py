@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os.path
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from traces.errors import SlosimError, TraceWarning
 from traces.readers.conversations import alpaca, custom, sharegpt
 from traces.readers.detect import container, detect
+from traces.readers.files import regular
 from traces.readers.folders import text
 from traces.readers.own import rows_file
 from traces.readers.recorded import azure, burstgpt, mooncake, timed_trace, vidur
@@ -74,8 +76,8 @@ def load(
     SlosimError naming file, line, field and value of what is wrong.
     """
     source = Path(path)
-    if not source.exists():
-        raise SlosimError(f"{source}: no such file or folder")
+    if not os.path.isdir(source):
+        regular(source)
     chosen = _chosen(source, format, options)
     accepted = _accepted(chosen, options)
     first = requests if start is None and end is None else None

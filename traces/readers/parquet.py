@@ -10,6 +10,7 @@ from typing import Any
 
 from traces.errors import SlosimError
 from traces.readers.cells import BadCell, Column, Kind, NotRead, of_arrow, of_cells
+from traces.readers.files import parquet_source
 from traces.readers.rows import Place, shown_cell
 from traces.storage import FOOTER_KEY, arrow
 
@@ -97,7 +98,7 @@ def parquet_names(path: Path) -> list[str]:
 def _opened(path: Path) -> Iterator[Any]:
     pyarrow = arrow()
     try:
-        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        with pyarrow.parquet.ParquetFile(parquet_source(path), page_checksum_verification=True) as file:
             yield file
     except (OSError, pyarrow.ArrowException) as error:
         raise SlosimError(f"{path}: cannot read as Parquet: {(str(error) or 'damaged').splitlines()[0]}") from error
