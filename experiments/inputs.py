@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from costmodel import Profile, profile
+from costmodel import MODELS, Profile, profile
 from experiments.named import check_policy
 from experiments.scenario import PolicySettings, Scenario
 from experiments.workload_settings import ObjectiveSettings, SLOSettings, TraceSettings
+from sim.parameters import meant, shown
 from sim.predictor import Predictor
 from sim.registry import predictor
 from sim.result import RunResult
@@ -92,6 +93,8 @@ def the_profile(scenario: Scenario) -> Profile:
     found = profile(scenario.profile)
     model = found.model.name if found.model else "a model that it does not name"
     if scenario.model is not None and scenario.model.lower() != model:
+        if scenario.model.lower() not in MODELS:
+            raise SlosimError(f"there is no model {shown(scenario.model)}; {meant(scenario.model, MODELS)}")
         raise SlosimError(
             f"profile {found.name} is of {model}, not of {scenario.model}: choose another profile or model"
         )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from experiments.workload_settings import GENERATED, TraceSettings
 from sim.parameters import meant, shown
 from sim.registry import parsed, predictor, router, scheduler
 from sim.scheduler import Scheduler
 from traces.errors import SlosimError
+
+if TYPE_CHECKING:
+    from experiments.scenario import Scenario
 
 PolicyName = Annotated[str, Field(min_length=1)]
 
@@ -62,5 +68,62 @@ def check_metric(name: str, where: str, known: Iterable[str] = ()) -> str:
     """The name of a metric; raises SlosimError with a suggestion if no run has it. ``where``: what asked for it."""
     names = [*metrics(), *known]
     if name not in names:
-        raise SlosimError(f"{where}: there is no metric {shown(name)}; {meant(name, names)}")
+        raise SlosimError(f"{where}: {shown(name)} is no metric; {meant(name, names)}")
     return name
+
+
+SECONDS = ("ttft", "tbt", "tpot", "jct", "_latency", "_time", "_seconds", "makespan", "duration")
+"""How the names of metrics end that are in seconds."""
+SHARES = ("slo_attainment_", "gpu_", "kvc_", "pivot_")
+"""How the names of metrics begin that are shares."""
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share, from 0 to 1."""
+    return metric.startswith(SHARES)
+
+
+def in_seconds(metric: str) -> bool:
+    """Whether a metric is in seconds."""
+    return metric.endswith(SECONDS) and not is_share(metric)
+
+
+def check_names(scenario: Scenario) -> Scenario:
+    """The scenario if all that it names is there: profile, model, trace and lengths, format, plans of policies.
+
+    Nothing is run and no trace is read. Raises SlosimError with a suggestion for the first that is not.
+    """
+    from experiments.inputs import the_profile
+
+    the_profile(scenario)
+    _check_sources(scenario.trace)
+    for policy in scenario.policies:
+        getattr(scheduler(policy.name, policy.parameters), "predictor", None)  # reads the file of a plan
+    return scenario
+
+
+def _check_sources(trace: TraceSettings) -> None:
+    """Raises SlosimError for a file, format or lengths that there are not."""
+    from traces import FORMATS, lengths_names
+
+    if not trace.generated and not os.path.exists(trace.source):
+        raise SlosimError(f"{trace.source}: no such file or folder; {_near_file(trace.source)}")
+    if trace.format is not None and trace.format not in FORMATS:
+        raise SlosimError(f"no format is called {shown(trace.format)}; {meant(trace.format, FORMATS)}")
+    for label, source in trace.sources.items():
+        if source not in lengths_names() and not os.path.exists(source):
+            hint = meant(source, lengths_names(), "a trace file or one of")
+            raise SlosimError(f"trace.sources.{label} = {shown(source)}: no such lengths; {hint}")
+
+
+def _near_file(source: str) -> str:
+    """What a trace's name was probably meant to be: a known workload, or a file beside it."""
+    folder, name = os.path.split(source)
+    try:
+        beside = os.listdir(folder or ".")[:10_000]
+    except (OSError, ValueError):
+        beside = []
+    near = get_close_matches(source, GENERATED, n=1) or [
+        os.path.join(folder, each) for each in get_close_matches(name, sorted(beside), n=1, cutoff=0.75)
+    ]
+    return f"did you mean {near[0]!r}?" if near else f"name a trace, or one of {', '.join(GENERATED)}"

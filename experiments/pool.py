@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from traces.errors import SlosimError
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -18,6 +20,19 @@ Result = TypeVar("Result")
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processes(jobs: int | None) -> int:
+    """How many to use: as said, else as SLOSIM_JOBS in the environment says, else one for each core."""
+    return jobs or asked_of_environment() or cores()
+
+
+def asked_of_environment() -> int:
+    """Processes that SLOSIM_JOBS asks for; 0: as many as there are cores."""
+    text = os.environ.get("SLOSIM_JOBS", "0") or "0"
+    if not text.isascii() or not text.isdecimal():
+        raise SlosimError(f"SLOSIM_JOBS={text!r} in the environment: write a whole number of processes")
+    return int(text[:9])
 
 
 def run_all(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Result]]:

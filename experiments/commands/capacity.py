@@ -15,7 +15,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from experiments.commands.options import add_machine, add_output, add_running, add_workload, overrides
+from experiments.commands.options import add_machine, add_output, add_running, add_workload, count, overrides, positive
 from experiments.commands.sweep import add_executor
 
 DEFAULT = {"trace": {"source": "paper_mix", "requests": 1000}}
@@ -35,9 +35,11 @@ def configure(parser: ArgumentParser) -> None:
         metavar="METRIC>=VALUE",
         help="what is to be kept, or METRIC<=VALUE, of the metrics of `slosim run`; repeat for more",
     )
-    parser.add_argument("--tolerance", type=float, default=0.01, metavar="X", help="relative error (default 0.01)")
-    parser.add_argument("--start", type=float, default=1.0, metavar="R", help="where to begin, requests/s (default 1)")
-    parser.add_argument("--seeds", type=int, metavar="N", help=f"replications (default {SEEDS})")
+    parser.add_argument("--tolerance", type=positive, default=0.01, metavar="X", help="relative error (default 0.01)")
+    parser.add_argument(
+        "--start", type=positive, default=1.0, metavar="R", help="where to begin, requests/s (default 1)"
+    )
+    parser.add_argument("--seeds", type=count, metavar="N", help=f"replications (default {SEEDS})")
     add_workload(parser)
     add_machine(parser)
     add_running(parser)
@@ -48,15 +50,21 @@ def configure(parser: ArgumentParser) -> None:
 def main(options: Namespace) -> int:
     """Searches."""
     from experiments.console import console
+    from experiments.named import check_metric
+    from experiments.selections import SELECTION
     from experiments.settings import put, read_toml
     from experiments.sweeps.capacities import Capacities
     from experiments.sweeps.capacity import Target
     from experiments.sweeps.plan import points_of
     from traces.errors import SlosimError
 
-    if not 0 < options.tolerance < 1 or not options.start > 0:
-        raise SlosimError("--tolerance is between 0 and 1, --start above 0")
+    if not options.tolerance < 1:
+        raise SlosimError(f"--tolerance {options.tolerance:g}: write a share between 0 and 1")
+    if not 1e-6 <= options.start <= 1e6:
+        raise SlosimError(f"--start {options.start:g}: write requests/s from 1e-06 to 1e+06")
     targets = [Target.of_text(text) for text in options.target]
+    for target in targets:
+        check_metric(target.metric, f"--target {target}", SELECTION)
     table = {"seeds": SEEDS, **(read_toml(options.file) if options.file else DEFAULT)}
     for name, value in overrides(options):
         put(table, name, value)

@@ -16,6 +16,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from experiments.commands.options import count, not_negative, whole
 from experiments.escaping import say
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
 def configure(parser: ArgumentParser) -> None:
     """The options."""
     parser.add_argument("folder", metavar="DIR", help="the folder of the measured run")
-    parser.add_argument("--points", type=int, default=160, metavar="N", help="iterations to fit to (default 160)")
-    parser.add_argument("--draws", type=int, default=5, metavar="N", help="fits that are averaged (default 5)")
-    parser.add_argument("--host-time", type=float, metavar="S", help="seconds; given, it is not set on the trace")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="which points are drawn")
+    parser.add_argument("--points", type=count, default=160, metavar="N", help="iterations to fit to (default 160)")
+    parser.add_argument("--draws", type=count, default=5, metavar="N", help="fits that are averaged (default 5)")
+    parser.add_argument(
+        "--host-time", type=not_negative, metavar="S", help="seconds; given, it is not set on the trace"
+    )
+    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="which points are drawn")
     parser.add_argument("--json", action="store_true", help="print an object of numbers instead of tables")
 
 

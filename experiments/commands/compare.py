@@ -18,10 +18,9 @@ of your own (slosim list policies shows what there is).
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
 
-from experiments.commands.options import add_machine, add_output, add_running, add_workload, rates, scenario_from
+from experiments.commands.options import add_machine, add_output, add_running, add_workload, count, rates, scenario_from
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -33,7 +32,7 @@ def configure(parser: ArgumentParser) -> None:
         "--rate", type=rates, metavar="R,...", help="loads in detail, requests/s: tables, pictures, files"
     )
     parser.add_argument("--sweep", type=rates, metavar="R,...", help="further loads for sweep.png, requests/s; or none")
-    parser.add_argument("--seeds", type=int, metavar="N", help="replications, for confidence intervals (default 1)")
+    parser.add_argument("--seeds", type=count, metavar="N", help="replications, for confidence intervals (default 1)")
     add_workload(parser)
     add_machine(parser)
     add_running(parser)
@@ -43,25 +42,25 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--profile-draws",
-        type=int,
+        type=count,
         metavar="N",
         help="also on N fits that the profile's points allow as well (e.g. 20)",
     )
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: all cores)")
+    parser.add_argument("--jobs", type=count, metavar="N", help="processes (default: all cores)")
 
 
 def main(options: Namespace) -> int:
     """Compares."""
     from experiments.compare import DEFAULTS, Comparing
     from experiments.console import console
-    from experiments.pool import cores
+    from experiments.pool import processes
     from experiments.profile_draws import check, compare_draws
 
     defaults = DEFAULTS if options.trace is None else {}
     if options.rate is not None:
         defaults = {**defaults, "sweep": []}
     scenario = scenario_from(options, defaults)
-    jobs = options.jobs or int(os.environ.get("SLOSIM_JOBS", 0)) or cores()
+    jobs = processes(options.jobs)
     if options.profile_draws is not None:
         check(scenario, options.profile_draws)
     Comparing(scenario, options.output, console(), jobs, options.baseline, options.timeline).run()

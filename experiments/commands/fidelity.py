@@ -18,7 +18,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from experiments.commands.options import add_output, add_running, add_workload, rates, scenario_from
+from experiments.commands.options import add_output, add_running, add_workload, count, positive, rates, scenario_from
 
 if TYPE_CHECKING:
     from experiments.scenario import Scenario
@@ -40,18 +40,22 @@ def configure(parser: ArgumentParser) -> None:
         "--model", dest="size", default="opt-tiny", metavar="NAME", help="opt-tiny (default), opt-125m, ..."
     )
     group.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    group.add_argument("--kv-blocks", type=int, metavar="N", help="size of the key-value cache in blocks (default 512)")
-    group.add_argument("--block-size", type=int, metavar="N", help="tokens per block (default 16)")
+    group.add_argument(
+        "--kv-blocks", type=count, metavar="N", help="size of the key-value cache in blocks (default 512)"
+    )
+    group.add_argument("--block-size", type=count, metavar="N", help="tokens per block (default 16)")
     group.add_argument("--clock", choices=("processor", "wall"), help="time that this thread computes, or that passes "
                        "(default: processor on a cpu, wall on a GPU)")  # fmt: skip
     group.add_argument(
         "--profile", metavar="FILE", help="of this device, by slosim calibrate; else it is calibrated here"
     )
-    group.add_argument("--max-output", type=int, default=100, metavar="N", help="clips outputs (default 100 tokens)")
+    group.add_argument("--max-output", type=count, default=100, metavar="N", help="clips outputs (default 100 tokens)")
     group = parser.add_argument_group("experiment")
     group.add_argument("--loads", type=rates, default=[0.7, 1.05], metavar="L,...", help="default 0.7,1.05")
-    group.add_argument("--seconds", type=float, default=20.0, metavar="S", help="of arrivals in each run (default 20)")
-    group.add_argument("--rounds", type=int, default=2, metavar="N", help="real runs of each (default 2)")
+    group.add_argument(
+        "--seconds", type=positive, default=20.0, metavar="S", help="of arrivals in each run (default 20)"
+    )
+    group.add_argument("--rounds", type=count, default=2, metavar="N", help="real runs of each (default 2)")
     group.add_argument("--recalibrate", action="store_true", help="calibrate and predict anew before every round")
     add_running(parser)
     add_output(parser, "results/fidelity")

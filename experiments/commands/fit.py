@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from experiments.commands.options import count, not_negative
 from experiments.escaping import say
 
 
@@ -26,9 +27,13 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--name", default="", help="name of the profile (default: of the points' file)")
     parser.add_argument("--model", help="model by name, which tells cache size and operations")
     parser.add_argument("--gpu", help="GPU by name, which tells memory and peak rate")
-    parser.add_argument("--tensor-parallel", type=int, default=1, metavar="N", help="GPUs of a replica (default 1)")
+    parser.add_argument("--tensor-parallel", type=count, default=1, metavar="N", help="GPUs of a replica (default 1)")
     parser.add_argument(
-        "--host-time", type=float, default=0.0, metavar="S", help="seconds per iteration that GPU times leave out"
+        "--host-time",
+        type=not_negative,
+        default=0.0,
+        metavar="S",
+        help="seconds per iteration that GPU times leave out",
     )
     parser.add_argument("--by", default="not stated", help="who measured")
     parser.add_argument("--licence", default="not stated", help="licence of the measurements")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Mapping
+from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sim.parameters import shown
 
 if TYPE_CHECKING:
     from experiments.scenario import Scenario
@@ -34,13 +37,45 @@ FLAGS = {
 """Flags and the settings that they are short for."""
 
 
+def count(text: str, least: int = 1) -> int:
+    """A whole number of 1 or more, from a flag."""
+    try:
+        found = int(text)
+    except ValueError:
+        found = least - 1
+    if not least <= found < 2**63:
+        raise ArgumentTypeError(f"{shown(text)} is no whole number of {least} or more")
+    return found
+
+
+def whole(text: str) -> int:
+    """A whole number of 0 or more, from a flag."""
+    return count(text, 0)
+
+
+def positive(text: str, zero: bool = False) -> float:
+    """A finite number above 0, from a flag."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = nan
+    if not (0 <= found < inf if zero else 0 < found < inf):
+        raise ArgumentTypeError(f"{shown(text)} is no number {'of 0 or more' if zero else 'above 0'}")
+    return found
+
+
+def not_negative(text: str) -> float:
+    """A finite number of 0 or more, from a flag."""
+    return positive(text, zero=True)
+
+
 def add_workload(parser: ArgumentParser) -> None:
     """Which requests come."""
     group = parser.add_argument_group("workload")
     group.add_argument("--trace", metavar="SOURCE", help="paper_mix, alpaca, sharegpt, bookcorpus, or a trace file")
     group.add_argument("--format", help="format of a trace file, where it is not recognised (slosim list formats)")
-    group.add_argument("--requests", type=int, metavar="N", help="how many requests (of a file: the first ones)")
-    group.add_argument("--seed", type=int, metavar="N", help="seed of everything random (default 0)")
+    group.add_argument("--requests", type=count, metavar="N", help="how many requests (of a file: the first ones)")
+    group.add_argument("--seed", type=whole, metavar="N", help="seed of everything random (default 0)")
 
 
 def add_machine(parser: ArgumentParser) -> None:
@@ -48,15 +83,15 @@ def add_machine(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("machine")
     group.add_argument("--profile", metavar="NAME", help="a profile (slosim list profiles) or a .json file of one")
     group.add_argument("--model", help="insist on this model: a profile of another one is an error")
-    group.add_argument("--kv-blocks", type=int, metavar="N", help="size of the key-value cache in blocks")
-    group.add_argument("--block-size", type=int, metavar="N", help="tokens per block (default 32, the paper's)")
-    group.add_argument("--replicas", type=int, metavar="N", help="replicas behind a router")
+    group.add_argument("--kv-blocks", type=count, metavar="N", help="size of the key-value cache in blocks")
+    group.add_argument("--block-size", type=count, metavar="N", help="tokens per block (default 32, the paper's)")
+    group.add_argument("--replicas", type=count, metavar="N", help="replicas behind a router")
     group.add_argument(
         "--router", metavar="NAME", help="round_robin (default), least_loaded, shortest_queue, or module:Class"
     )
     group.add_argument(
         "--max-model-len",
-        type=int,
+        type=count,
         metavar="N",
         help="reject requests of more tokens, prompt and output (default: none)",
     )
@@ -68,9 +103,9 @@ def add_running(parser: ArgumentParser) -> None:
     group.add_argument(
         "--predictor", metavar="SPEC", help="what policies are told of output lengths, e.g. noisy,sigma=0.3"
     )
-    group.add_argument("--horizon", type=float, metavar="S", help="stop after so many simulated seconds")
+    group.add_argument("--horizon", type=positive, metavar="S", help="stop after so many simulated seconds")
     group.add_argument(
-        "--warmup", type=float, metavar="SHARE", help="share of the arrivals' time left out of the metrics"
+        "--warmup", type=not_negative, metavar="SHARE", help="share of the arrivals' time left out of the metrics"
     )
     group.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="any setting, e.g. slos.scale=2")
 
@@ -80,16 +115,17 @@ def rates(text: str) -> list[float]:
     if text == "none":
         return []
     try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no list of requests per second such as 0.5,1,8") from None
+        return [positive(part) for part in text.split(",")]
+    except ArgumentTypeError:
+        raise ArgumentTypeError(f"{shown(text)} is no list of requests per second such as 0.5,1,8") from None
 
 
 def scenario_from(options: Namespace, defaults: Mapping[str, Any] | None = None) -> Scenario:
     """The scenario that file, flags and --set together mean; --set is the strongest."""
+    from experiments.named import check_names
     from experiments.settings import scenario_of
 
-    return scenario_of(getattr(options, "scenario", None), overrides(options), defaults)
+    return check_names(scenario_of(getattr(options, "scenario", None), overrides(options), defaults))
 
 
 def overrides(options: Namespace) -> Iterator[Override]:
@@ -118,8 +154,8 @@ def add_output(parser: ArgumentParser, default: str) -> None:
 def add_named(parser: ArgumentParser, kind: str, folder: str) -> None:
     """Which figures or studies, and how much work."""
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"a {kind}, several, or all (default: list them)")
-    parser.add_argument("--seeds", type=int, metavar="N", help=f"replications (default: the {kind}'s)")
-    parser.add_argument("--requests", type=int, metavar="N", help=f"requests of each run (default: the {kind}'s)")
+    parser.add_argument("--seeds", type=count, metavar="N", help=f"replications (default: the {kind}'s)")
+    parser.add_argument("--requests", type=count, metavar="N", help=f"requests of each run (default: the {kind}'s)")
     parser.add_argument("--quick", action="store_true", help="hardly any work: shows that it runs")
     add_output(parser, folder)
 

@@ -11,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from experiments.commands.options import count, positive
 from experiments.escaping import say
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ def configure(parser: ArgumentParser) -> None:
     """The options."""
     parser.add_argument("name", metavar="NAME", help="a profile (slosim list profiles) or a .json file of one")
     parser.add_argument(
-        "--block-size", type=int, default=32, metavar="N", help="tokens per block (default 32, the paper's)"
+        "--block-size", type=count, default=32, metavar="N", help="tokens per block (default 32, the paper's)"
     )
     parser.add_argument(
-        "--memory", type=float, default=0.9, metavar="SHARE", help="of the GPU's memory used (default 0.9)"
+        "--memory", type=positive, default=0.9, metavar="SHARE", help="of the GPU's memory used (default 0.9)"
     )
 
 

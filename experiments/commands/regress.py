@@ -21,7 +21,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from experiments.commands.options import add_machine, add_running, add_workload, rates
+from experiments.commands.options import add_machine, add_running, add_workload, count, rates
 
 CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 
@@ -34,8 +34,8 @@ def configure(parser: ArgumentParser) -> None:
     gate.add_argument("--max", action="append", default=[], metavar="METRIC:+2%", help="may rise so much; repeat")
     gate.add_argument("--min", action="append", default=[], metavar="METRIC:-1%", help="may fall so much; repeat")
     gate.add_argument("--rate", type=rates, metavar="R,...", help="loads, requests/s (default: 0.4,0.6)")
-    gate.add_argument("--seeds", dest="first_seeds", type=int, default=8, metavar="N", help="to begin with (8)")
-    gate.add_argument("--most-seeds", type=int, default=32, metavar="N", help="while undecided (32)")
+    gate.add_argument("--seeds", dest="first_seeds", type=count, default=8, metavar="N", help="to begin with (8)")
+    gate.add_argument("--most-seeds", type=count, default=32, metavar="N", help="while undecided (32)")
     gate.add_argument("--write", type=Path, metavar="FILE", help="only run POLICY and write a baseline")
     gate.add_argument("--markdown", type=Path, metavar="FILE", help="write the table")
     gate.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report")
@@ -46,15 +46,15 @@ def configure(parser: ArgumentParser) -> None:
     add_workload(parser)
     add_machine(parser)
     add_running(parser)
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: all cores)")
+    parser.add_argument("--jobs", type=count, metavar="N", help="processes (default: all cores)")
 
 
 def main(options: Namespace) -> int:
     """Guards."""
-    from experiments.pool import cores
+    from experiments.pool import processes
     from traces.errors import SlosimError
 
-    jobs = options.jobs or int(os.environ.get("SLOSIM_JOBS", 0)) or cores()
+    jobs = processes(options.jobs)
     if options.candidate is None:
         for name in ("against", "write", "markdown", "junit", "max", "min"):
             if getattr(options, name):

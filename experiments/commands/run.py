@@ -13,7 +13,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.commands.options import add_machine, add_output, add_running, add_workload, scenario_from
+from experiments.commands.options import add_machine, add_output, add_running, add_workload, positive, scenario_from
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +25,7 @@ def configure(parser: ArgumentParser) -> None:
     """The options."""
     parser.add_argument("spec", metavar="POLICY", help="name,key=value,... or module:Class")
     parser.add_argument("scenario", nargs="?", metavar="SCENARIO.toml", help="settings to start from")
-    parser.add_argument("--rate", dest="one_rate", type=float, metavar="R", help="arrivals, requests/s")
+    parser.add_argument("--rate", dest="one_rate", type=positive, metavar="R", help="arrivals, requests/s")
     add_workload(parser)
     add_machine(parser)
     add_running(parser)
@@ -45,6 +45,7 @@ def main(options: Namespace) -> int:
     from experiments.runs_table import replica_table
     from experiments.table import Comparison
 
+    window = _window(options.window)
     defaults = {"trace": DEFAULTS["trace"]} if options.trace is None else {}
     options.rate, options.policy = None, [split_spec(options.spec)]
     if options.one_rate is not None:
@@ -63,14 +64,14 @@ def main(options: Namespace) -> int:
     keep(result, cell, options.output)
     out.print(f"Files are in {options.output}", markup=False)
     if options.timeline:
-        _write_timeline(result, options.output / "timeline.json.gz", options.window, out)
+        _write_timeline(result, options.output / "timeline.json.gz", window, out)
     return 0
 
 
-def _write_timeline(result: RunResult, path: Path, window: str | None, out: Console) -> None:
+def _write_timeline(result: RunResult, path: Path, window: tuple[float, float] | None, out: Console) -> None:
     from experiments.timeline import write_timeline
 
-    written = write_timeline(result, path, _window(window))
+    written = write_timeline(result, path, window)
     cut = "; more does not fit, see --window" if written.cut else ""
     shown = f"{written.events:,} events from {written.begin:.1f} to {written.end:.1f} s{cut}"
     out.print(f"{path.name}: {shown}; open it in ui.perfetto.dev", markup=False)
@@ -85,4 +86,6 @@ def _window(text: str | None) -> tuple[float, float] | None:
         begin, end = (float(part) for part in text.split(":"))
     except ValueError:
         raise SlosimError(f"--window {text}: write it as FROM:TO in seconds, such as 100:160") from None
+    if not begin < end:
+        raise SlosimError(f"--window {text}: it must begin before it ends, as in 100:160")
     return begin, end

@@ -15,11 +15,19 @@ Ctrl-C stops and keeps the best so far.
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
 from math import inf
 
-from experiments.commands.options import add_machine, add_output, add_running, add_workload, scenario_from
+from experiments.commands.options import (
+    add_machine,
+    add_output,
+    add_running,
+    add_workload,
+    count,
+    positive,
+    scenario_from,
+    whole,
+)
 
 MINUTES = 2.0
 """How long it searches unless told otherwise."""
@@ -29,31 +37,30 @@ def configure(parser: ArgumentParser) -> None:
     """The options."""
     parser.add_argument("scenario", nargs="?", metavar="SCENARIO.toml", help="settings to start from")
     parser.add_argument("-p", "--policy", action="append", metavar="SPEC", help="a policy to start from; repeat")
-    parser.add_argument("--rate", dest="one_rate", type=float, metavar="R", help="arrivals, requests/s")
+    parser.add_argument("--rate", dest="one_rate", type=positive, metavar="R", help="arrivals, requests/s")
     parser.add_argument("--objective", default="goodput", metavar="METRIC", help="what to maximise (default: goodput)")
-    parser.add_argument("--minutes", type=float, metavar="M", help=f"how long to search (default: {MINUTES:g})")
-    parser.add_argument("--simulations", type=int, metavar="N", help="how many to make at most, in place of minutes")
-    parser.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the search (default 0)")
+    parser.add_argument("--minutes", type=positive, metavar="M", help=f"how long to search (default: {MINUTES:g})")
+    parser.add_argument("--simulations", type=count, metavar="N", help="how many to make at most, in place of minutes")
+    parser.add_argument("--search-seed", type=whole, default=0, metavar="N", help="seed of the search (default 0)")
     parser.add_argument(
-        "--together", type=int, default=8, metavar="N", help="neighbours simulated in one round (default 8)"
+        "--together", type=count, default=8, metavar="N", help="neighbours simulated in one round (default 8)"
     )
     add_workload(parser)
     add_machine(parser)
     add_running(parser)
     add_output(parser, "results/search")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: all cores)")
+    parser.add_argument("--jobs", type=count, metavar="N", help="processes (default: all cores)")
 
 
 def main(options: Namespace) -> int:
     """Searches."""
     from experiments.compare import DEFAULTS
     from experiments.console import console
-    from experiments.pool import cores
+    from experiments.pool import processes
     from experiments.search.objective import objective
     from experiments.search.searching import Searching
 
     goal = objective(options.objective)
-    _check(options)
     if options.one_rate is not None:
         options.set.append(f"trace.rate={options.one_rate}")
     defaults = {"trace": DEFAULTS["trace"]} if options.trace is None else {}
@@ -64,20 +71,10 @@ def main(options: Namespace) -> int:
         goal,
         options.output,
         console(),
-        options.jobs or int(os.environ.get("SLOSIM_JOBS", 0)) or cores(),
+        processes(options.jobs),
         options.search_seed,
         options.together,
         60 * minutes,
         options.simulations,
     ).run()
     return 0
-
-
-def _check(options: Namespace) -> None:
-    """Limits and sizes are positive."""
-    from traces.errors import SlosimError
-
-    for name in ("minutes", "simulations", "together", "jobs"):
-        value = getattr(options, name)
-        if value is not None and not value > 0:
-            raise SlosimError(f"--{name} {value}: must be above 0")

@@ -26,14 +26,14 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from experiments.commands.options import add_machine, add_output, add_running, add_workload, overrides
+from experiments.commands.options import add_machine, add_output, add_running, add_workload, count, overrides
 
 
 def configure(parser: ArgumentParser) -> None:
     """The options."""
     parser.add_argument("file", metavar="FILE.toml", type=Path, help="a scenario with `grid` or `cases`")
     parser.add_argument("-p", "--policy", action="append", metavar="SPEC", help="a policy; repeat for more")
-    parser.add_argument("--seeds", type=int, metavar="N", help="replications")
+    parser.add_argument("--seeds", type=count, metavar="N", help="replications")
     add_workload(parser)
     add_machine(parser)
     add_running(parser)
@@ -51,7 +51,7 @@ def add_executor(parser: ArgumentParser) -> None:
         help="local (processes; the default), serial, dask:ADDRESS, slurm:FILE.toml, or module:callable",
     )
     group.add_argument(
-        "--jobs", type=int, metavar="N", help="processes (default: all cores); elsewhere: runs at a time"
+        "--jobs", type=count, metavar="N", help="processes (default: all cores); elsewhere: runs at a time"
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from experiments.commands.options import count, positive, whole
 from experiments.escaping import say
 
 
@@ -22,9 +23,9 @@ def configure(parser: ArgumentParser) -> None:
     """The options."""
     parser.add_argument("source", metavar="SOURCE", help="what to make or read")
     parser.add_argument("--format", help="format of a file, where it is not recognised")
-    parser.add_argument("--requests", type=int, metavar="N", help="how many (of a file: the first ones)")
-    parser.add_argument("--rate", dest="one_rate", type=float, metavar="R", help="arrivals, requests/s")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of everything random (default 0)")
+    parser.add_argument("--requests", type=count, metavar="N", help="how many (of a file: the first ones)")
+    parser.add_argument("--rate", dest="one_rate", type=positive, metavar="R", help="arrivals, requests/s")
+    parser.add_argument("--seed", type=whole, metavar="N", help="seed of everything random (default 0)")
     parser.add_argument("--slos", action="store_true", help="give every request objectives (the paper's, unless --set)")
     parser.add_argument("--profile", metavar="NAME", help="whose prefill times the objectives follow")
     parser.add_argument(

@@ -16,9 +16,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from experiments.named import in_seconds, is_share
 from traces.errors import SlosimError
 
-PATTERN = re.compile(r"(?P<metric>\w+):(?P<size>[+-]?\d+(\.\d+)?)(?P<percent>%?)")
+PATTERN = re.compile(r"(?P<metric>\w+):(?P<size>[+-]?\d{1,15}(\.\d{1,15})?)(?P<unit>%|s?)", re.ASCII)
 POWER = 0.8
 """Probability with which the minimum detectable change is found."""
 
@@ -35,19 +36,27 @@ class Margin:
 
     @classmethod
     def of_text(cls, text: str, way: Literal["max", "min"]) -> Margin:
-        """``metric:+2%`` or, in the metric's own unit, ``metric:+0.01``; raises SlosimError if it is neither."""
+        """``metric:+2%`` or, in the metric's own unit, ``metric:+0.01`` (``+0.01s`` of seconds).
+
+        Raises SlosimError if it is neither, and asks where it may be either.
+        """
         match = PATTERN.fullmatch(text.strip())
         sign = "+" if way == "max" else "-"
         if not match or match["size"].startswith("-" if way == "max" else "+"):
             raise SlosimError(f"--{way} {text}: say METRIC:{sign}2% or, in the metric's unit, METRIC:{sign}0.01")
-        size = abs(float(match["size"])) / (100 if match["percent"] else 1)
-        if way == "min" and match["percent"] and size >= 1:
+        metric, unit, size = match["metric"], match["unit"], abs(float(match["size"]))
+        if unit != "%":
+            _ask_for_unit(f"--{way} {text}", metric, unit, sign, size)
+            return cls(metric, way, size, relative=False)
+        if way == "min" and size >= 100:
             raise SlosimError(f"--min {text}: nothing falls by more than 100 %")
-        return cls(match["metric"], way, size, bool(match["percent"]))
+        return cls(metric, way, size / 100)
 
     def __str__(self) -> str:
         sign = "+" if self.way == "max" else "-"
-        return f"{self.metric} {sign}{100 * self.size:g}%" if self.relative else f"{self.metric} {sign}{self.size:g}"
+        if self.relative:
+            return f"{self.metric} {sign}{100 * self.size:g}%"
+        return f"{self.metric} {sign}{self.size:g}{'s' if in_seconds(self.metric) else ''}"
 
     @property
     def limit(self) -> float:
@@ -67,6 +76,7 @@ class Margin:
             raise SlosimError(
                 f"{self.metric} is {baseline:g} in the baseline and {ours:g} now, which have no ratio: give its margin "
                 f"in its own unit, such as --{self.way} {self.metric}:{'+' if self.way == 'max' else '-'}0.01"
+                f"{'s' if in_seconds(self.metric) else ''}"
             )
         return sign * log(ours / baseline)
 
@@ -74,6 +84,18 @@ class Margin:
         """A value of ``worse`` as the change of the metric: a share if relative."""
         sign = 1 if self.way == "max" else -1
         return exp(sign * worse) - 1 if self.relative else sign * worse
+
+
+def _ask_for_unit(asked: str, metric: str, unit: str, sign: str, size: float) -> None:
+    """Raises SlosimError where a number without per cent may mean two things, or has a unit that the metric has not."""
+    written = f"{metric}:{sign}{size:g}"
+    if in_seconds(metric) and not unit:
+        raise SlosimError(f"{asked}: {size:g} seconds or {size:g} per cent? write {written}s or {written}%")
+    if is_share(metric) and size >= 1:
+        points = f"{metric}:{sign}0.01"
+        raise SlosimError(f"{asked}: a share from 0 to 1; write {written}% (of its value) or {points} (a point)")
+    if unit and not in_seconds(metric):
+        raise SlosimError(f"{asked}: {metric} is not in seconds; write {written} or {written}%")
 
 
 class Judgement(NamedTuple):

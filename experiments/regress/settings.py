@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.named import check_policy, split_spec
+from experiments.named import check_metric, check_names, check_policy, split_spec
 from experiments.regress import baseline as baselines
 from experiments.regress.gate import Gate, Runs
 from experiments.regress.margins import Margin
@@ -46,6 +46,9 @@ def gate_of(
     """A gate for a policy against another, or against a baseline in a file."""
     if seeds < 2 or most_seeds < seeds:
         raise SlosimError(f"{seeds} to {most_seeds} seeds: take at least 2, and at most no fewer than to begin with")
+    for margin in margins:
+        check_metric(margin.metric, f"--{margin.way} {margin}")
+    check_names(scenario)
     ours = Runs(scenario, policy_of(policy), jobs, told)
     if baseline.endswith(".json"):
         theirs = baselines.read(Path(baseline), scenario, jobs)

@@ -18,7 +18,7 @@ import numpy as np
 
 from experiments.files import write_text
 from experiments.pool import run_all
-from sim.registry import BUILT_IN
+from sim.registry import BUILT_IN, scheduler
 from sim.result import RunResult
 from sim.simulation import simulate
 from traces import assign_slos, paper_mix
@@ -97,6 +97,8 @@ def _digest(result: RunResult) -> str:
 def tell(policies: Sequence[str], jobs: int = 1, heard: Callable[[str], object] = lambda text: None) -> Stories:
     """The stories of some policies in every case."""
     found: Stories = {policy: {} for policy in policies}
+    for policy in policies:
+        scheduler(policy)  # an unknown one is told before the first runs
     tasks = [(policy, case) for policy in policies for case in CASES]
     for (policy, case), made in run_all(_perform, tasks, jobs):
         found[policy][case] = made

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim.metrics import attainment, rates
+from sim.parameters import meant
 from sim.result import RunResult
 from traces import Trace
 from traces.errors import SlosimError
@@ -51,7 +52,7 @@ WORST = Score(float("-inf"), float("-inf"))
 def objective(name: str) -> Objective:
     """The objective of that name; raises SlosimError with those that there are."""
     if name not in OBJECTIVES:
-        raise SlosimError(f"--objective {name}: there is no such objective; choose one of {', '.join(OBJECTIVES)}")
+        raise SlosimError(f"--objective {name}: there is no such objective; {meant(name, OBJECTIVES, 'choose one of')}")
     return OBJECTIVES[name]
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import ceil, inf, isnan, log, log2, sqrt
 from typing import NamedTuple
 
+from experiments.named import is_share
 from experiments.sweeps.plan import Point
 from experiments.sweeps.store import Record
+from sim.parameters import meant
 from traces.errors import SlosimError
 
 FURTHEST = 2.0**10
@@ -38,11 +39,16 @@ class Target(NamedTuple):
         """From ``slo_attainment_requests>=0.99`` or ``p99_ttft<=2``; raises SlosimError if it is neither."""
         found = re.fullmatch(r"\s*(\w+)\s*([<>])=?\s*(\S+)\s*", text)
         try:
-            return cls(found[1], found[2] == ">", float(found[3]))  # type: ignore[index]
+            target = cls(found[1], found[2] == ">", float(found[3]))  # type: ignore[index]
         except (TypeError, ValueError):
             raise SlosimError(
                 f"--target {text}: write METRIC>=VALUE or METRIC<=VALUE, such as slo_attainment_requests>=0.99"
             ) from None
+        if not 0 <= target.value < inf:
+            raise SlosimError(f"--target {text}: write METRIC>=VALUE with a finite VALUE of 0 or more")
+        if is_share(target.metric) and target.value > 1:
+            raise SlosimError(f"--target {text}: {target.metric} is a share from 0 to 1; write 0.99 for 99 %")
+        return target
 
     def __str__(self) -> str:
         return f"{self.metric} {'>=' if self.at_least else '<='} {self.value:g}"
@@ -50,9 +56,7 @@ class Target(NamedTuple):
     def met(self, summary: Mapping[str, float]) -> bool:
         """Whether a run reaches it; what cannot be measured does not. Raises SlosimError if there is no such metric."""
         if self.metric not in summary:
-            near = get_close_matches(self.metric, summary, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(summary)}"
-            raise SlosimError(f"--target {self}: there is no metric {self.metric!r}; {meant}")
+            raise SlosimError(f"--target {self}: there is no metric {self.metric!r}; {meant(self.metric, summary)}")
         value = summary[self.metric]
         return not isnan(value) and (value >= self.value if self.at_least else value <= self.value)
 

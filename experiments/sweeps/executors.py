@@ -5,7 +5,6 @@ Whatever it is, it is a `concurrent.futures.Executor`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -13,7 +12,7 @@ from importlib import import_module
 from queue import SimpleQueue
 from typing import Any
 
-from experiments.pool import cores, workers
+from experiments.pool import asked_of_environment, cores, workers
 from experiments.sweeps.driver import Cluster
 from traces.errors import SlosimError
 
@@ -29,7 +28,7 @@ def opened(spec: str, jobs: int | None = None) -> Iterator[Cluster]:
     there is no such executor or it cannot be reached.
     """
     name, _, rest = spec.partition(":")
-    jobs = jobs or int(os.environ.get("SLOSIM_JOBS", 0)) or None
+    jobs = jobs or asked_of_environment() or None
     with ExitStack() as stack:
         if name == "local":
             number = _number(spec, rest) if rest else jobs or cores()

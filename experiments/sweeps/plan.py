@@ -23,10 +23,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from functools import lru_cache
 from itertools import product
+from math import prod
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from experiments.named import check_names
 from experiments.scenario import PolicySettings, Scenario
 from experiments.settings import Table, complaints, put, scenario_of
 from traces.errors import SlosimError
@@ -41,6 +43,9 @@ ELSEWHERE = {
     "trace.seed": "say seeds = N, above the tables, for N replications from trace.seed on",
 }
 """Settings that are no axes of a grid, and what to do instead."""
+
+MOST_POINTS = 1_000_000
+"""Runs of a sweep beyond which it is taken for a slip."""
 
 Varied = tuple[tuple[str, Any], ...]
 
@@ -85,11 +90,32 @@ def points_of(table: Table) -> list[Point]:
     grid, cases = _axes(table.pop("grid", {})), _cases(table.pop("cases", [{}]))
     base = scenario_of(defaults=table)
     found: dict[Scenario, Point] = {}
+    _not_too_many(base, grid, cases)
     for case in cases:
         for values in product(*grid.values()):
             for point in _points(base, table, (*case.items(), *zip(grid, values, strict=True))):
                 found.setdefault(point.scenario, point)
+    _check_names(found)
     return list(found.values())
+
+
+def _not_too_many(base: Scenario, grid: Mapping[str, list[Any]], cases: list[Any]) -> None:
+    """Raises SlosimError before a grid that was not meant fills the memory."""
+    loads = len({*base.rates, *base.sweep}) or 1
+    number = prod(map(len, grid.values())) * len(cases) * loads * base.seeds * len(base.policies)
+    if number > MOST_POINTS:
+        raise SlosimError(f"grid: {number:,} points are more than {MOST_POINTS:,}; list fewer values or seeds")
+
+
+def _check_names(scenarios: Iterable[Scenario]) -> None:
+    """Raises SlosimError for what the scenarios name and is not there, each name looked up once."""
+    seen = set()
+    for each in scenarios:
+        trace = each.trace
+        asked = (each.profile, each.model, trace.source, trace.format, str(trace.sources), each.policies[0].spec)
+        if asked not in seen:
+            seen.add(asked)
+            check_names(each)
 
 
 def _points(base: Scenario, table: Table, varied: Varied) -> Iterator[Point]:

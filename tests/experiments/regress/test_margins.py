@@ -25,6 +25,16 @@ def test_margins_are_read() -> None:
     ("text", "way", "words"),
     [
         ("p99_ttft", "max", r"--max p99_ttft: say METRIC:\+2% or, in the metric's unit, METRIC:\+0.01"),
+        ("p99_ttft:2", "max", r"2 seconds or 2 per cent\? write p99_ttft:\+2s or p99_ttft:\+2%"),
+        ("mean_jct:-0.5", "min", r"write mean_jct:-0.5s or mean_jct:-0.5%"),
+        ("mean_queue_time:1", "max", "1 seconds or 1 per cent"),
+        (
+            "slo_attainment_jct:-1",
+            "min",
+            r"a share from 0 to 1; write slo_attainment_jct:-1% .*jct:-0.01",
+        ),
+        ("preemptions:5s", "max", "preemptions is not in seconds"),
+        ("p99_ttft:+nan", "max", "say METRIC"),
         ("p99_ttft:-2%", "max", r"say METRIC:\+2%"),
         ("goodput:+1%", "min", "say METRIC:-2%"),
         ("goodput:-100%", "min", "nothing falls by more than 100 %"),
@@ -33,6 +43,12 @@ def test_margins_are_read() -> None:
 def test_what_is_no_margin(text: str, way: str, words: str) -> None:
     with pytest.raises(SlosimError, match=words):
         Margin.of_text(text, way)  # type: ignore[arg-type]
+
+
+def test_seconds_have_their_unit() -> None:
+    assert Margin.of_text("p99_ttft:+0.05s", "max") == Margin("p99_ttft", "max", 0.05, relative=False)
+    assert str(Margin("p99_ttft", "max", 0.05, relative=False)) == "p99_ttft +0.05s"
+    assert Margin.of_text("p99_ttft:2%", "max") == Margin("p99_ttft", "max", 0.02)
 
 
 def test_a_judgement_by_hand() -> None:

@@ -120,9 +120,6 @@ def test_words() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--simulations", "0"], "--simulations 0: must be above 0"),
-        (["--minutes", "-1"], "--minutes -1.0: must be above 0"),
-        (["--together", "0"], "--together 0: must be above 0"),
         (["--objective", "speed"], "--objective speed: there is no such objective; choose one of goodput"),
         (["-p", "sarati"], "no scheduler 'sarati'; did you mean 'sarathi'?"),
         (["-p", "planned,plan=nowhere.json", "--simulations", "1"], "plan=nowhere.json: is no plan"),
@@ -132,6 +129,23 @@ def test_what_a_user_can_mend_is_said(
     words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*WORDS, *words, "-o", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--simulations", "0"], "--simulations: '0' is no whole number of 1 or more"),
+        (["--minutes", "-1"], "--minutes: '-1' is no number above 0"),
+        (["--minutes", "inf"], "--minutes: 'inf' is no number above 0"),
+        (["--together", "0"], "--together: '0' is no whole number of 1 or more"),
+        (["--jobs", "0"], "--jobs: '0' is no whole number of 1 or more"),
+        (["--search-seed", "-1"], "--search-seed: '-1' is no whole number of 0 or more"),
+    ],
+)
+def test_numbers_have_a_sense(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([*WORDS, *words])
     assert said in capsys.readouterr().err
 
 

@@ -74,9 +74,11 @@ def test_targets() -> None:
     assert not Target.of_text("p99_ttft<=2").met(summary), "what cannot be measured is not kept"
     with pytest.raises(SlosimError, match="did you mean 'slo_attainment_requests'"):
         Target.of_text("slo_atainment_request>=1").met(summary)
-    for wrong in ("goodput", "goodput=5", "goodput>=high"):
+    for wrong in ("goodput", "goodput=5", "goodput>=high", "mean_jct<=nan", "mean_jct<=inf", "p99_ttft<=-1"):
         with pytest.raises(SlosimError, match="write METRIC>=VALUE"):
             Target.of_text(wrong)
+    with pytest.raises(SlosimError, match=r"slo_attainment_jct is a share from 0 to 1; write 0\.99"):
+        Target.of_text("slo_attainment_jct>=99")
 
 
 def test_all_rates_see_the_same_requests_only_nearer() -> None:
@@ -181,9 +183,12 @@ def test_an_interrupt_keeps_what_is_finished(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--tolerance", "0"], "--tolerance is between"),
-        (["--start", "0"], "--start above"),
+        (["--tolerance", "1"], "--tolerance 1: write a share between 0 and 1"),
+        (["--start", "1e9"], "--start 1e+09: write requests/s from"),
         (["-p", "v"], "no scheduler"),
+        (["--target", "mean_jtc<=3"], "--target mean_jtc <= 3: 'mean_jtc' is no metric; did you mean 'mean_jct'?"),
+        (["--trace", "shargpt"], "shargpt: no such file or folder; did you mean 'sharegpt'?"),
+        (["--model", "opt-13"], "there is no model 'opt-13'; did you mean 'opt-13b'?"),
     ],
 )
 def test_mistakes(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
