@@ -75,14 +75,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
-    from traces.errors import flags_in_hints
-
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:  # ended from outside, as by a cluster's time limit, is as by Ctrl-C: no worker is left behind
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with flags_in_hints(), trace_warnings_in_one_line():
-            return dispatch(words)
+        return dispatch(words)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -123,9 +120,11 @@ def dispatch(words: list[str]) -> int:
 def _run(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     """Runs a command whose words are right; code of a user's own that it loads may not end it unseen."""
     from sim.patience import VARIABLE, limit_of_runs, patience
+    from traces.errors import flags_in_hints
 
+    more = f"; {VARIABLE}=S in the environment allows more"
     try:
-        with patience(limit_of_runs(), f"; {VARIABLE}=S in the environment allows more"):
+        with flags_in_hints(), trace_warnings_in_one_line(), patience(limit_of_runs(), more):
             return int(command(options))
     except SystemExit as error:
         raise _ended(error) from error
@@ -150,6 +149,7 @@ def trace_warnings_in_one_line() -> Iterator[None]:
     from traces.errors import TraceWarning
 
     with warnings.catch_warnings():
+        warnings.simplefilter("default", TraceWarning)
         plain = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

@@ -16,7 +16,7 @@ from experiments.escaping import in_path
 from experiments.files import write_json, write_text
 from experiments.grid import Cell, Outcome, Summary, cells, folder_names, load_name, run_cell
 from experiments.header import print_header
-from experiments.inputs import build
+from experiments.inputs import build, load_in_words, quiet_reading
 from experiments.pool import remove_drafts, run_all
 from experiments.replications import paired_table
 from experiments.results import read
@@ -57,7 +57,8 @@ class Comparing:
         asked = self.scenario.model_dump(mode="json") | {"digest": self.scenario.digest}
         write_json(self.folder / "scenario.json", asked | self._folders())
         rates = sorted({cell.rate for cell in tasks if cell.rate is not None})
-        print_header(self.out, self.scenario, build(tasks[0].scenario), rates, len(tasks), self.jobs)
+        with quiet_reading():
+            print_header(self.out, self.scenario, build(tasks[0].scenario), rates, len(tasks), self.jobs)
         try:
             self._run_all(tasks)
             self._bound()
@@ -81,7 +82,7 @@ class Comparing:
         with Steps(self.out, "starting", len(tasks)) as steps:
             for cell, outcome in run_all(run_cell, tasks, self.jobs):
                 self.finished[cell] = outcome
-                load = "as recorded" if cell.rate is None else f"{cell.rate:g} requests/s"
+                load = load_in_words(self.scenario.trace, cell.rate)
                 seed = f", seed {cell.seed}" if self.scenario.seeds > 1 else ""
                 steps.finished(f"{cell.title}, {load}{seed}: {outcome.requests:,} requests in {outcome.seconds:.1f} s")
 
@@ -92,7 +93,7 @@ class Comparing:
             for beside in standing(self.finished, self.jobs):
                 self.finished |= beside
                 cell = next(iter(beside))
-                load = "as recorded" if cell.rate is None else f"{cell.rate:g} requests/s"
+                load = load_in_words(self.scenario.trace, cell.rate)
                 steps.finished(f"bounds, {load}")
 
     def at(self, rate: float | None) -> Mapping[str, list[Summary]]:
@@ -117,9 +118,7 @@ class Comparing:
         groups = Comparison.of_groups(
             {title: result.by_application() for title, result in results.items()}, self.baseline
         )
-        self.out.rule(
-            f"{'arrivals as recorded' if rate is None else f'{rate:g} requests/s'}{self._averaged()}", align="left"
-        )
+        self.out.rule(f"{load_in_words(self.scenario.trace, rate)}{self._averaged()}", align="left")
         for shown in table.tables(self.out.width):
             self.out.print(shown)
         self.out.print()

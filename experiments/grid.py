@@ -14,7 +14,7 @@ from experiments.bound.course import Course
 from experiments.causes.files import write_causes
 from experiments.escaping import folded, in_path
 from experiments.files import write_json
-from experiments.inputs import Inputs, build, run
+from experiments.inputs import Inputs, build, quiet_reading, run
 from experiments.provenance import made, provenance
 from experiments.results import save, summary_of
 from experiments.scenario import Scenario
@@ -125,7 +125,8 @@ def bench(result: RunResult, cell: Cell) -> dict[str, object]:
 
 @lru_cache(maxsize=2)
 def _inputs(scenario: Scenario) -> Inputs:
-    return build(scenario)
+    with quiet_reading():
+        return build(scenario)
 
 
 def load_name(rate: float | None) -> str:

@@ -6,12 +6,15 @@ Six lines say what a user would otherwise have to guess, defaults included: how 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from rich.console import Console
 
-from experiments.inputs import Inputs, the_rate
+from experiments.inputs import Inputs, load_in_words, quiet_reading, readings, the_rate
 from experiments.scenario import Scenario
+from experiments.workload_settings import TraceSettings
+from traces.errors import SlosimError
 
 
 def print_header(
@@ -19,21 +22,33 @@ def print_header(
 ) -> None:
     """Prints what is about to run; `rates` are the loads of all runs, requests/s (none: as recorded)."""
     for name, text in header(scenario, inputs, rates, runs, jobs).items():
-        out.print(f"{name:9} {text}", markup=False)
+        out.print(f"{name:9} {text}", markup=False, soft_wrap=name == "read")
     out.print()
 
 
 def header(scenario: Scenario, inputs: Inputs, rates: Sequence[float], runs: int, jobs: int) -> dict[str, str]:
     """The lines of the header by name."""
     cores = min(jobs, runs)
+    read = [f"{reading.path}: {reading.describe()}" for reading in readings(scenario.trace)]
     return {
         "trace": _requests(scenario, inputs),
+        **({"read": "\n          ".join(read)} if read else {}),
         "loads": _loads(scenario, rates),
         "profile": _profile(inputs),
         "KV cache": _cache(scenario, inputs),
         "policies": "; ".join(policy.title for policy in scenario.policies),
         "work": f"{runs} {'run' if runs == 1 else 'runs'} on {cores} {'core' if cores == 1 else 'cores'}",
     }
+
+
+def files_read(workloads: Iterable[TraceSettings]) -> Iterator[str]:
+    """What was read of each file of these workloads, once; a file that cannot be read is left to its runs to tell."""
+    told = set()
+    for settings in workloads:
+        with quiet_reading(), suppress(SlosimError):
+            for reading in readings(settings):
+                told.add((reading.path, reading.describe()))
+    yield from (f"{path}: {what}" for path, what in sorted(told))
 
 
 def number_meant(scenario: Scenario) -> str:
@@ -54,7 +69,10 @@ def _loads(scenario: Scenario, rates: Sequence[float]) -> str:
         return "all at once"
     if rates:
         return f"{', '.join(f'{rate:g}' for rate in rates)} requests/s"
-    return f"{the_rate(trace):g} requests/s (the paper's)" if trace.generated else "as recorded"
+    if trace.generated:
+        return f"{the_rate(trace):g} requests/s (the paper's)"
+    told = load_in_words(trace, None)
+    return f"{told}; --rate R spreads them" if "no arrivals" in told else "as recorded"
 
 
 def _profile(inputs: Inputs) -> str:

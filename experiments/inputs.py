@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +33,7 @@ from traces import (
     Observed,
     Poisson,
     Promised,
+    Reading,
     Replay,
     SLORule,
     Trace,
@@ -37,9 +43,14 @@ from traces import (
     paper_mix,
     workload,
 )
-from traces.errors import SlosimError
+from traces.errors import SlosimError, TraceWarning
 from traces.paper import PAPER_RATES
 
+_PLACES = ("source", "format")
+_ASKED_OF_FILES = {
+    *_PLACES,
+    *("application", "columns", "time_unit", "keep_start", "start", "end", "requests", "reader"),
+}
 MIX_RATE = 8.0
 """Requests per second of the paper's mixed workload (stated)."""
 
@@ -143,15 +154,63 @@ def _generated(settings: TraceSettings) -> Trace:
 
 def _lengths(source: str, seed: int) -> Lengths | str:
     """A name of known lengths, or a trace file to draw from."""
-    if source in lengths_names() or not Path(source).exists():
+    if not _is_file_of_lengths(source):
         return source
-    return Observed(load(source))
+    return Observed(loaded(TraceSettings(source=source)))
+
+
+def _is_file_of_lengths(source: str) -> bool:
+    return source not in lengths_names() and Path(source).exists()
+
+
+def loaded(settings: TraceSettings) -> Trace:
+    """The requests of a trace file as it has them; a file that does not change is read once by a process."""
+    asked = settings.model_dump_json(include=_ASKED_OF_FILES)
+    return _loaded(asked, tuple(_states(Path(settings.source))))
+
+
+def readings(settings: TraceSettings) -> list[Reading]:
+    """What was read of the files that a workload comes from."""
+    files = [TraceSettings(source=source) for source in settings.sources.values() if _is_file_of_lengths(source)]
+    if not settings.generated:
+        files.append(settings)
+    return [trace.reading for trace in map(loaded, files) if trace.reading is not None]
+
+
+def load_in_words(settings: TraceSettings, rate: float | None) -> str:
+    """A load as tables have it; "as recorded" only of files that record arrivals."""
+    if rate is not None:
+        return f"{rate:g} requests/s"
+    recorded = settings.generated or all(reading.time_unit is not None for reading in readings(settings))
+    return "arrivals as recorded" if recorded else "all at once: the file records no arrivals"
+
+
+@contextmanager
+def quiet_reading() -> Iterator[None]:
+    """No warnings about what files lost in reading: for those who show `readings` themselves, and for workers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TraceWarning)
+        yield
+
+
+@lru_cache(maxsize=4)
+def _loaded(asked: str, states: tuple[tuple[str, int, int], ...]) -> Trace:
+    told = json.loads(asked)
+    own = told.pop("reader")
+    given = {name: value for name, value in told.items() if name not in _PLACES and value not in (None, {}, False)}
+    return load(told["source"], told["format"], **given, **own)
+
+
+def _states(path: Path) -> Iterator[tuple[str, int, int]]:
+    """What tells that a file, or one of a folder, was changed."""
+    for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if each.is_file():
+            state = each.stat()
+            yield str(each), state.st_size, state.st_mtime_ns
 
 
 def _recorded(settings: TraceSettings) -> Trace:
-    trace = load(settings.source, settings.format, application=settings.application, **settings.reader)
-    if settings.requests is not None:
-        trace = trace.head(settings.requests)
+    trace = loaded(settings)
     if settings.max_prompt_tokens is not None:
         trace = trace.clipped(prompt_tokens=settings.max_prompt_tokens)
     if not len(trace):

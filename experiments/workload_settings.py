@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from traces.readers.headers import checked_columns
 
 GENERATED = ("paper_mix", "alpaca", "sharegpt", "bookcorpus")
 """Sources of requests that are no files."""
@@ -26,6 +28,8 @@ def _likely(rate: float) -> float:
 Rate = Annotated[float, Field(gt=0, le=1e9), AfterValidator(_likely)]
 """Requests per second."""
 Share = Annotated[float, Field(ge=0, le=1)]
+Moment = Annotated[float, Field(ge=0)] | str
+"""Seconds after the first arrival, or a date."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -70,6 +74,16 @@ class TraceSettings(Settings):
     seed: Seed = 0
     format: str | None = None
     """Format of a file (`slosim list formats`); None: found out from its name and contents."""
+    columns: Annotated[dict[str, str], BeforeValidator(checked_columns)] = {}
+    """Of a file: which column holds which field, such as {arrived_at = "start", prompt_tokens = "in"}."""
+    time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    """What the times of a file count; None: as its format says, or by evidence."""
+    keep_start: bool = False
+    """Keep the zero of a file's clock, rather than start at the first arrival."""
+    start: Moment | None = None
+    """Of a file: only requests from here on; seconds after its first arrival, or a date if it has dates."""
+    end: Moment | None = None
+    """Of a file: only requests before this moment."""
     reader: dict[str, Any] = {}
     """Further options of the format's reader."""
     application: str | None = None
@@ -93,8 +107,10 @@ class TraceSettings(Settings):
         only_generated = {"sources", "bookcorpus_share", "fitted", "stratified"} & self.model_fields_set
         if not self.generated and only_generated:
             raise ValueError(f"{min(only_generated)} is of generated traces; {self.source!r} is taken as a file")
-        if self.generated and (self.format or self.reader):
-            raise ValueError(f"format and reader are of files; {self.source} is generated")
+        of_files = {"format", "columns", "time_unit", "keep_start", "start", "end", "reader"} & self.model_fields_set
+        given = sorted(name for name in of_files if getattr(self, name) not in (None, {}, False))
+        if self.generated and given:
+            raise ValueError(f"{' and '.join(given)}: only for files; {self.source} is generated")
         if self.generated and self.arrivals == "replay":
             raise ValueError(
                 f"{self.source} has no recorded arrivals to replay: choose poisson, gamma, constant or burst"

@@ -124,6 +124,8 @@ def play(
         "charge_scheduling": engine.charge_scheduling, "trace": trace.name, "trace_digest": trace.digest,
         "wall_seconds": wall, "cpu_seconds": cpu,
     }  # fmt: skip
+    if trace.reading is not None:
+        about["trace_reading"] = trace.reading.to_dict()
     with blaming(policy):
         return result_of(trace, servers, machine, about)
 

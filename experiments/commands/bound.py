@@ -31,14 +31,14 @@ def main(options: Namespace) -> int:
     from experiments.bound.report import bounded, table
     from experiments.compare import DEFAULTS
     from experiments.console import console
-    from experiments.inputs import build
+    from experiments.inputs import build, load_in_words
 
     scenario = scenario_from(options, DEFAULTS if options.trace is None else {})
     out = console()
     for rate in scenario.rates or (scenario.trace.rate,):
         at = scenario.at(rate)
         found = bounded(build(at), at.replicas)
-        out.rule("arrivals as recorded" if rate is None else f"{rate:g} requests/s", align="left")
+        out.rule(load_in_words(at.trace, rate), align="left")
         out.print(table(found))
         out.print(f"serving all of them takes {found.shortest:,.1f} s or more", markup=False)
     return 0

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 FLAGS = {
     "trace": "trace.source",
     "format": "trace.format",
+    "columns": "trace.columns",
+    "time_unit": "trace.time_unit",
+    "keep_start": "trace.keep_start",
+    "window_start": "trace.start",
+    "window_end": "trace.end",
     "requests": "trace.requests",
     "seed": "trace.seed",
     "profile": "profile",
@@ -73,9 +78,44 @@ def add_workload(parser: ArgumentParser) -> None:
     """Which requests come."""
     group = parser.add_argument_group("workload")
     group.add_argument("--trace", metavar="SOURCE", help="paper_mix, alpaca, sharegpt, bookcorpus, or a trace file")
-    group.add_argument("--format", help="format of a trace file, where it is not recognised (slosim list formats)")
+    add_reading(group)
     group.add_argument("--requests", type=count, metavar="N", help="how many requests (of a file: the first ones)")
     group.add_argument("--seed", type=whole, metavar="N", help="seed of everything random (default 0)")
+
+
+def add_reading(group: Any) -> None:
+    """How a trace file is read."""
+    group.add_argument("--format", help="format of a trace file, where it is not recognised (slosim list formats)")
+    group.add_argument(
+        "--columns",
+        metavar="FIELD=COLUMN,...",
+        help="which column holds arrived_at, prompt_tokens, output_tokens, application, id; arrived_at=none: no column",
+    )
+    group.add_argument(
+        "--time-unit", choices=["s", "ms", "us", "ns"], help="what the times of a file count, where it is not clear"
+    )
+    group.add_argument(
+        "--keep-start",
+        action="store_const",
+        const=True,
+        help="keep the zero of the file's clock; else time starts at the first arrival",
+    )
+    for flag, what in {"from": "start", "to": "end"}.items():
+        group.add_argument(
+            f"--{flag}",
+            dest=f"window_{what}",
+            type=moment,
+            metavar="WHEN",
+            help=f"{what} of a window of the file: seconds after its first arrival, or a date if it has dates",
+        )
+
+
+def moment(text: str) -> float | str:
+    """Seconds, or a date as it is written."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def add_machine(parser: ArgumentParser) -> None:

@@ -40,7 +40,7 @@ def main(options: Namespace) -> int:
     from experiments.console import Steps, console
     from experiments.grid import Cell, keep
     from experiments.header import print_header
-    from experiments.inputs import build, run
+    from experiments.inputs import build, quiet_reading, run
     from experiments.named import split_spec
     from experiments.runs_table import replica_table
     from experiments.table import Comparison
@@ -53,7 +53,9 @@ def main(options: Namespace) -> int:
     scenario = scenario_from(options, defaults)
     scenario = scenario.at(None)
     cell = Cell(scenario, 0, scenario.trace.rate, scenario.trace.seed, options.output, detailed=True)
-    out, inputs = console(), build(scenario)
+    out = console()
+    with quiet_reading():
+        inputs = build(scenario)
     print_header(out, scenario, inputs, [scenario.trace.rate] if scenario.trace.rate else [])
     with Steps(out, cell.title, len(inputs.trace)) as steps:
         result = run(scenario, scenario.policies[0], inputs, lambda done, _, now: steps.reached(done, f"{now:.0f} s"))

@@ -58,6 +58,7 @@ def add_executor(parser: ArgumentParser) -> None:
 def main(options: Namespace) -> int:
     """Sweeps."""
     from experiments.console import console
+    from experiments.header import files_read
     from experiments.settings import put, read_toml
     from experiments.sweeps.plan import points_of
     from experiments.sweeps.sweeping import Sweeping
@@ -67,5 +68,7 @@ def main(options: Namespace) -> int:
         put(table, name, value)
     points, out = points_of(table), console()
     out.print(f"{len(points)} points, by {options.executor}", markup=False)
+    for told in files_read(point.scenario.trace for point in points):
+        out.print(f"read {told}", markup=False)
     sweep = Sweeping(points, options.output, out, table, options.executor, options.jobs)
     return 1 if sweep.run() else 0

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from experiments.files import plain, without_nan
-from experiments.inputs import Inputs, build, run
+from experiments.inputs import Inputs, build, quiet_reading, run
 from experiments.named import check_policy
 from experiments.provenance import origin, provenance
 from experiments.scenario import Scenario
@@ -94,7 +94,8 @@ def _result(task: Task) -> dict[str, Any]:
 @lru_cache(maxsize=4)
 def _inputs(scenario: Scenario) -> Inputs:
     """What a scenario comes to, whichever policy serves it."""
-    return build(scenario)
+    with quiet_reading():
+        return build(scenario)
 
 
 @lru_cache(maxsize=64)

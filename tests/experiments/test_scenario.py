@@ -79,7 +79,7 @@ def test_every_mistake_is_told_with_its_place_and_a_hint() -> None:
         ("slos.ttft=1", "is of rule 'fixed', but the rule is 'paper'"),
         ("slos.rule=fixed", "needs at least one of ttft"),
         ("trace.arrivals=replay", "has no recorded arrivals"),
-        ("trace.format=csv", "format and reader are of files"),
+        ("trace.format=csv", "format: only for files; paper_mix is generated"),
         ('policies=["vllm", "vllm"]', "two policies are called 'vllm'"),
         ("policies=[]", "name at least one"),
         ('policies=["sarathi,chunk_size=many"]', "chunk_size = 'many'"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from traces.errors import SlosimError, asked_by
 from traces.readers.times import DATES, UNITS, date_of, is_epoch
 from traces.reading import Reading
@@ -34,7 +36,8 @@ def windowed(trace: Trace, start: float | str | None, end: float | str | None, k
         raise SlosimError(
             f"no request arrives in the window from {begins:,.6g} to {ends:,.6g} s; the trace takes {span}"
         )
-    told = f"{len(kept):,} of {len(trace):,} requests, from {begins:,.6g} s to {ends:,.6g} s after the first arrival"
+    until = "on" if np.isinf(ends) else f"to {ends:,.6g} s"
+    told = f"{len(kept):,} of {len(trace):,} requests, from {begins:,.6g} s {until} after the first arrival"
     kept = replace(kept, reading=replace(reading, facts=(*reading.facts, told)))
     return kept if keep_start else kept.with_arrivals(kept.arrived_at - kept.arrived_at[0])
 
