@@ -85,10 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    except ValueError as error:
-        if not _mendable(error):
+    except (ValueError, MemoryError, OSError, RuntimeError) as error:
+        if not (why := _mendable(error)):
             raise
-        say(f"slosim: {error}", sys.stderr)
+        say(f"slosim: {why}", sys.stderr)
         return 2
 
 
@@ -170,10 +170,12 @@ def _refuse(word: str) -> NoReturn:
     raise SlosimError(f"there is no command {word!r}; {meant}")
 
 
-def _mendable(error: ValueError) -> bool:
+def _mendable(error: Exception) -> str:
+    """What is said of an error that a user can mend; nothing for others."""
+    from experiments.pool import scarcity
     from traces.errors import SlosimError
 
-    return isinstance(error, SlosimError)
+    return str(error) if isinstance(error, SlosimError) else scarcity(error)
 
 
 if __name__ == "__main__":

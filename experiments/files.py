@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from traces.errors import SlosimError
+
+FULL = (errno.EMFILE, errno.ENFILE)
+"""Errors of a process, or a system, with too many open files."""
 
 
 @contextmanager
@@ -25,7 +29,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield draft
         os.replace(draft, path)
     except OSError as error:
-        raise SlosimError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
+        advice = "raise the limit (ulimit -n)" if error.errno in FULL else "choose another folder"
+        raise SlosimError(f"{path}: cannot be written ({error.strerror or error}); {advice}") from error
     finally:
         with suppress(OSError):
             draft.unlink()

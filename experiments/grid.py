@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -15,6 +17,7 @@ from experiments.causes.files import write_causes
 from experiments.escaping import folded, in_path
 from experiments.files import write_json
 from experiments.inputs import Inputs, build, quiet_reading, run
+from experiments.pool import name_of, reason
 from experiments.provenance import made, provenance
 from experiments.results import save, summary_of
 from experiments.scenario import Scenario
@@ -97,12 +100,37 @@ def run_cell(cell: Cell) -> Outcome:
     return Outcome(result.summary(), seconds, len(result), Course.of(result))
 
 
+class Failure(NamedTuple):
+    """Something of a comparison that has no result."""
+
+    what: str
+    """A run, a picture or the bounds."""
+    why: str
+    trace: str = ""
+    """Python's traceback."""
+
+    @classmethod
+    def of(cls, what: str, error: Exception) -> Failure:
+        """From what was raised."""
+        return cls(what, reason(error), "".join(traceback.format_exception(error)))
+
+
+def try_cell(cell: Cell) -> Outcome | Failure:
+    """Runs one cell; what it raises is its failure, and no other cell's."""
+    try:
+        return run_cell(cell)
+    except Exception as error:
+        return Failure.of(name_of(cell), error)
+
+
 def keep(result: RunResult, cell: Cell, place: Path) -> None:
     """Writes the files of a run: into a folder if it is a detailed one, else one file."""
     config = cell.scenario.model_dump(mode="json") | {"policies": [cell.title], "digest": cell.scenario.digest}
     if not cell.detailed:
         write_json(place, summary_of(result) | {"provenance": provenance(result, config)})
         return
+    with suppress(OSError):
+        (place / "timeline.json.gz").unlink()  # a former run's
     save(result, place, config)
     write_causes(result, attribute(result, _inputs(cell.scenario).profile.cost_model), place, config)
     write_json(place / "bench.json", bench(result, cell))

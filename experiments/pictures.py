@@ -6,7 +6,7 @@ All take results by policy name and draw them in that order, in the same colours
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,7 @@ Places = NDArray[np.int64]
 
 def draw(results: Mapping[str, RunResult], folder: str | Path, kind: str = "png") -> list[Path]:
     """Draws the four pictures of a comparison into a folder as .png, .svg or .pdf; returns their paths."""
-    pictures = {
-        "goodput": draw_goodput,
-        "latency": draw_latencies,
-        "utilization": draw_utilization,
-        "attainment": draw_attainment,
-    }
-    return [picture(results, Path(folder) / f"{name}.{kind}") for name, picture in pictures.items()]
+    return [picture(results, Path(folder) / f"{name}.{kind}") for name, picture in PICTURES.items()]
 
 
 def draw_goodput(results: Mapping[str, RunResult], path: Path, window: float | None = None) -> Path:
@@ -197,3 +191,12 @@ def _round_up(seconds: float) -> float:
     """The next of 1, 2, 5, 10, 20, ... seconds."""
     power = 10.0 ** math.floor(math.log10(seconds))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= seconds * (1 - 1e-9))
+
+
+PICTURES: Mapping[str, Callable[[Mapping[str, RunResult], Path], Path]] = {
+    "goodput": draw_goodput,
+    "latency": draw_latencies,
+    "utilization": draw_utilization,
+    "attainment": draw_attainment,
+}
+"""The pictures of a load, by the names of their files."""

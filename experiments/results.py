@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,10 @@ def save(result: RunResult, folder: str | Path, config: Mapping[str, Any] | None
     origin = provenance(result, config)
     tables = result.to_tables()
     footer = json.dumps({**without_nan(origin), "result": _remains(result)})
+    for name in FURTHER:
+        if name not in tables:
+            with suppress(OSError):
+                (folder / f"{name}.parquet").unlink()  # a former run's, which `read` would take for this one's
     paths = [
         write_table(folder / f"{name}.parquet", _as_written(result, name, table), footer)
         for name, table in tables.items()

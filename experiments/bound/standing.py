@@ -25,6 +25,11 @@ class Load(NamedTuple):
     courses: tuple[Course, ...]
     """What the runs did, each only once."""
 
+    @property
+    def title(self) -> str:
+        """Names it in messages."""
+        return f"bounds at {self.scenario.trace.rate or 'the recorded'} requests/s"
+
     def bounds(self) -> list[Bounds]:
         """Of each course."""
         trace, found, kv_blocks, block_size, _ = build(self.scenario)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
@@ -53,8 +54,8 @@ class Searching:
             began = perf_counter()
             try:
                 self._search(climb, began)
-            except KeyboardInterrupt:
-                self.out.print("\nInterrupted.")
+            except (KeyboardInterrupt, BrokenExecutor, MemoryError) as error:
+                self.out.print("\nInterrupted." if isinstance(error, KeyboardInterrupt) else "\nA worker failed.")
                 self._conclude(climb, perf_counter() - began)
                 raise
         self._conclude(climb, perf_counter() - began)

@@ -9,6 +9,9 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from traces.errors import SlosimError
 
+MEMORY = " (probably killed for want of memory: use fewer --jobs or fewer --requests)"
+"""What helps against processes that die."""
+
 
 class Keyed(Protocol):
     """A task that has a name of its own."""
@@ -70,7 +73,8 @@ def drive(
                     queue.append(task)
                 else:
                     times = f"{cluster.attempts} times" if cluster.attempts > 1 else "for good"
-                    yield task, Lost(f"its worker was lost {times}: {why}")
+                    helps = MEMORY if why.startswith("BrokenProcessPool") else ""
+                    yield task, Lost(f"its worker was lost {times}: {why}{helps}")
     finally:
         for future in flying:
             future.cancel()

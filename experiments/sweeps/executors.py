@@ -6,14 +6,14 @@ Whatever it is, it is a `concurrent.futures.Executor`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib import import_module
-from queue import SimpleQueue
 from typing import Any
 
-from experiments.pool import asked_of_environment, cores, workers
+from experiments.pool import OneEach, asked_of_environment, cores
 from experiments.sweeps.driver import Cluster
+from sim.faults import interrupted
 from traces.errors import SlosimError
 
 FORMS = "local, local:PROCESSES, serial, dask:ADDRESS, slurm:FILE.toml, or module:callable"
@@ -40,7 +40,7 @@ def opened(spec: str, jobs: int | None = None) -> Iterator[Cluster]:
 
             yield stack.enter_context((clusters.dask if name == "dask" else clusters.slurm)(rest, jobs))
         elif rest:
-            yield Cluster(Reopening(_callable(spec), stack), jobs or 2 * cores())
+            yield Cluster(Reopening(spec, _callable(spec), stack), jobs or 2 * cores())
         else:
             raise SlosimError(f"--executor {spec}: there is no such; write {FORMS}")
 
@@ -58,35 +58,11 @@ class Here(Executor):
         return future
 
 
-class OneEach(Executor):
-    """Processes with one task each at a time, every one a pool of its own: one that dies costs only its own task."""
-
-    def __init__(self, number: int, stack: ExitStack) -> None:
-        self.stack = stack
-        self.free: SimpleQueue[ProcessPoolExecutor | None] = SimpleQueue()
-        """Pools with nothing to do; None stands for one that is yet to be made."""
-        for _ in range(number):
-            self.free.put(None)
-
-    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        """Gives it to a free process; waits for one if there is none."""
-        pool = self.free.get() or self._process()
-        try:
-            future = pool.submit(work, *arguments, **named)
-        except BrokenExecutor:  # it died while it had nothing to do
-            pool = self._process()
-            future = pool.submit(work, *arguments, **named)
-        future.add_done_callback(lambda done: self.free.put(None if _broke(done) else pool))
-        return future
-
-    def _process(self) -> ProcessPoolExecutor:
-        return self.stack.enter_context(workers(1))
-
-
 class Reopening(Executor):
     """An executor of one's own, made anew when it is broken."""
 
-    def __init__(self, make: Callable[[], Executor], stack: ExitStack) -> None:
+    def __init__(self, spec: str, make: Callable[[], Executor], stack: ExitStack) -> None:
+        self.spec = spec
         self.make = make
         self.stack = stack
         self.executor = self._made()
@@ -100,14 +76,20 @@ class Reopening(Executor):
             return self.executor.submit(work, *arguments, **named)
 
     def _made(self) -> Executor:
-        made = self.make()
+        try:
+            made = self.make()
+        except BaseException as error:
+            raise _foreign(self.spec, error) from error
         if not isinstance(made, AbstractContextManager) or not hasattr(made, "submit"):
             raise SlosimError(f"--executor: {made!r} is no concurrent.futures.Executor; return one")
         return self.stack.enter_context(made)
 
 
-def _broke(future: Future[Any]) -> bool:
-    return not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
+def _foreign(spec: str, error: BaseException) -> BaseException:
+    """What is told of an error in the code of an executor of one's own; an interrupt stays what it is."""
+    if interrupted(error):
+        return error
+    return SlosimError(f"--executor {spec}: it raised {type(error).__name__}: {error}")
 
 
 def _number(spec: str, text: str) -> int:
@@ -122,6 +104,8 @@ def _callable(spec: str) -> Callable[[], Executor]:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise SlosimError(f"--executor {spec}: {error}; write {FORMS}") from error
+    except BaseException as error:
+        raise _foreign(spec, error) from error
     if not callable(found):
         raise SlosimError(f"--executor {spec}: {name} cannot be called; name a function that returns an Executor")
     return found  # type: ignore[no-any-return]
