@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,10 @@ class Capacities:
                 self.found.append(each)
                 search = asking[each.point.varied, each.point.policy.title, each.point.seed]
                 if isinstance(each.kept, Record):
-                    search.told(each.kept, all(target.met(each.kept.summary) for target in self.targets))
+                    met = all(target.met(each.kept.summary) for target in self.targets)
+                    search.told(each.kept, met, shortest([target.short(each.kept.summary) for target in self.targets]))
+                    if search.undefined:
+                        search.error = undefined(self.targets, each.kept)
                 else:
                     search.error = each.kept.error
                 if not search.done:
@@ -102,6 +106,17 @@ class Capacities:
         write_json(self.folder / "capacity.json", content)
 
 
+def shortest(short: Sequence[float]) -> float:
+    """How far a run is from keeping all targets: the largest of the distances; nan if one is not defined."""
+    return float("nan") if any(map(isnan, short)) else max(short)
+
+
+def undefined(targets: Sequence[Target], record: Record) -> str:
+    """What to say where no run has a value for a target."""
+    name = next(target.metric for target in targets if isnan(target.short(record.summary)))
+    return f"{name} is not defined at any rate tried: no request has such an SLO, or none finished"
+
+
 Groups = dict[tuple[Varied, str], list[Search]]
 """The searches of each setting and policy, by seed."""
 
@@ -115,8 +130,8 @@ def groups(searches: Sequence[Search]) -> Groups:
 
 
 def capacity(searches: Sequence[Search]) -> Interval:
-    """The mean over the seeds with Student's interval; nan unless each of them has a rate."""
-    if not all(search.answered for search in searches):
+    """The mean over the seeds with Student's interval; nan unless each of them has a rate, all on the same side."""
+    if not all(search.answered for search in searches) or len({search.rising for search in searches}) > 1:
         return Interval(float("nan"), float("inf"))
     return interval([search.low for search in searches])
 
@@ -130,14 +145,20 @@ def warnings(grouped: Groups) -> Iterator[str]:
         if failed := [search for search in searches if search.error]:
             yield f"{title}: {len(failed)} {of_all} FAILED, such as: {failed[0].error}"
         if never := [search for search in searches if search.hopeless]:
-            yield f"{title}: {len(never)} {of_all} keep the target at no rate, not even at {never[0].high:g}"
+            yield f"{title}: {len(never)} {of_all} keep the target at no rate that was tried, {_ends(never[0])}"
         if always := [search for search in searches if search.unbounded]:
-            yield f"{title}: {len(always)} {of_all} keep the target at any rate, even at {always[0].low:g}"
+            yield f"{title}: {len(always)} {of_all} keep the target at any rate that was tried, {_ends(always[0])}"
+        if rising := [search for search in seeds if search.rising]:
+            yield (
+                f"{title}: {len(rising)} {of_all} keep the target from the rate shown on, up to the highest tried "
+                f"({rising[0].ends[1]:g}): it rises with the rate, so that there is no highest"
+            )
         if len(searches) < 2:
             yield f"{title}: one seed says nothing about chance: --seeds 10 gives an interval"
         elif found.half > WIDE * found.mean > 0:
             yield f"{title}: the capacity is not known to {WIDE:.0%}: use more seeds, or more requests"
-        growing = sum(search.at_low is not None and search.at_low.overloaded for search in seeds)
+        falling = [search for search in seeds if not search.rising]
+        growing = sum(search.at_low is not None and search.at_low.overloaded for search in falling)
         if 2 * growing > len(seeds):
             yield (
                 f"{title}: at its capacity the queue still grew when the last request came ({growing} {of_all}); "
@@ -173,7 +194,15 @@ def _difference(searches: list[Search], first: list[Search]) -> str:
 def _as_json(place: tuple[Varied, str], searches: list[Search]) -> dict[str, Any]:
     found = capacity(searches)
     each = [
-        {"seed": one.start.seed, "kept_at": one.low, "lost_at": one.high, "runs": one.runs, "error": one.error}
+        {
+            "seed": one.start.seed,
+            "kept_at": one.low or None,
+            "lost_at": one.high,
+            "rising": one.rising,
+            "tried": one.ends,
+            "runs": one.runs,
+            "error": one.error,
+        }
         for one in searches
     ]
     return {"policy": place[1], "settings": dict(place[0]), "mean": found.mean, "half": found.half, "seeds": each}
@@ -182,7 +211,15 @@ def _as_json(place: tuple[Varied, str], searches: list[Search]) -> dict[str, Any
 def _where(search: Search) -> str:
     if search.error:
         return f"FAILED: {search.error}"
-    return f"between {search.low:g} and {search.high:g}"
+    if not search.kept:
+        return f"not kept so far, {_ends(search)}"
+    low, high = sorted((search.low, search.high))
+    return f"between {low:g} and {high:g}"
+
+
+def _ends(search: Search) -> str:
+    low, high = search.ends
+    return f"from {low:g} to {high:g} requests/s"
 
 
 def _title(varied: Varied, policy: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from math import isinf
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from costmodel import profile
@@ -65,6 +66,75 @@ def test_there_may_be_no_such_rate() -> None:
     assert isinf(always.high)
 
 
+def searched_by(metric: Callable[[float], float], target: Target, start: float = 1.0) -> Search:
+    """A search of a target for a metric that is a function of the rate."""
+    [point] = points_of(TABLE)
+    search = Search(point, start)
+    while not search.done:
+        summary = {target.metric: metric(search.rate)}
+        search.told(RECORD, target.met(summary), target.short(summary))
+        assert search.runs < 60
+    return search
+
+
+@given(st.floats(0.02, 50.0), st.floats(0.05, 20.0))
+def test_a_target_that_rises_with_the_rate_has_a_crossing_too(threshold: float, start: float) -> None:
+    """Throughput grows with the rate: the target is kept from the threshold on."""
+    search = searched_by(lambda rate: 200 * rate, Target("throughput", True, 200 * threshold), start)
+    assert search.answered
+    assert search.rising
+    assert search.high < threshold <= search.low <= search.high * 1.012
+
+
+@given(st.floats(0.02, 50.0), st.floats(1.02, 8.0), st.floats(0.05, 20.0))
+def test_of_a_hump_the_upper_end_is_found(top: float, width: float, start: float) -> None:
+    """Goodput rises and falls, and exceeds the target from top / width to top * width only."""
+    assume(start / FURTHEST < top / width < top * width < start * FURTHEST / 2)
+    search = searched_by(lambda rate: -abs(np.log(rate / top)), Target("goodput", True, -np.log(width)), start)
+    assert search.answered
+    assert not search.rising
+    assert search.low <= top * width < search.high <= search.low * 1.012
+
+
+def test_no_rate_is_said_only_of_both_ends_that_were_tried() -> None:
+    never = searched_by(lambda rate: 0.3, Target("goodput", True, 0.5))
+    assert never.hopeless
+    assert never.ends[0] <= 1.0001 / FURTHEST < FURTHEST <= never.ends[1]
+    always = searched_by(lambda rate: 0.3, Target("goodput", False, 0.5))
+    assert always.unbounded
+    assert always.ends[0] <= 1.0001 / FURTHEST < FURTHEST <= always.ends[1]
+    told = " ".join(warnings(groups([never])))
+    assert "1 of 1 seeds keep the target at no rate that was tried, from 0.0009765 to 1024 requests/s" in told
+    told = " ".join(warnings(groups([always])))
+    assert "at any rate that was tried, from 0.0009765 to 1024 requests/s" in told
+    rising = searched_by(lambda rate: rate, Target("throughput", True, 5.0))
+    assert "keep the target from the rate shown on, up to the highest tried (1024)" in " ".join(
+        warnings(groups([rising]))
+    )
+
+
+def test_what_no_run_has_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["capacity", "-p", "vllm", "--seeds", "1", "-o", str(tmp_path), "--set", 'slos.rule="none"', *WORDS]
+    assert main([*words, "--target", "goodput>=1"]) == 1
+    assert "goodput is not defined at any rate tried: no request has such an SLO" in capsys.readouterr().out
+
+
+def test_a_throughput_is_reached_from_some_rate_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["capacity", "-p", "vllm", "--seeds", "1", "--tolerance", "0.1", "-o", str(tmp_path)]
+    words += ["--trace", "alpaca", "--requests", "60", "--executor", "serial", "--target", "token_throughput>=300"]
+    assert main(words) == 0
+    [found] = json.loads((tmp_path / "capacity.json").read_text())["capacities"]
+    [seed] = found["seeds"]
+    assert seed["rising"]
+    assert seed["lost_at"] < seed["kept_at"] <= 1.11 * seed["lost_at"]
+    machine = profile("opt-13b@a100-80gb-vllm")
+    lost, kept = (
+        simulate(workload("alpaca", 60, seed[end], 0), "vllm", machine).summary()["token_throughput"]
+        for end in ("lost_at", "kept_at")
+    )
+    assert lost < 300 <= kept
+
+
 def test_targets() -> None:
     assert Target.of_text("p99_ttft <= 2.5") == Target("p99_ttft", False, 2.5)
     attained = Target.of_text("slo_attainment_requests>=0.99")
@@ -99,7 +169,7 @@ def test_the_mean_over_seeds_and_what_is_said_of_it() -> None:
     assert [search.start.seed for search in grouped] == [0, 1, 2]
     assert "the capacity is not known to 10%" in " ".join(warnings(groups(searches)))
     for search in searches[:2]:
-        search.at_low = RECORD._replace(overloaded=True)
+        search.kept[search.low] = RECORD._replace(overloaded=True)
     assert "the queue still grew when the last request came (2 of 3 seeds)" in " ".join(warnings(groups(searches)))
     some = groups([*searches, searched(0.0, seed=3), searched(float("inf"), seed=4)])
     told = " ".join(warnings(some))
