@@ -5,12 +5,12 @@ from typing import Protocol
 
 import numpy as np
 
-from traces.distributions import Distribution, Shares, Tokens
+from traces.distributions import Distribution, Fixed, Shares, Tokens
 from traces.errors import SlosimError
 from traces.rng import stream
 from traces.trace import Trace
 
-__all__ = ["Lengths", "Observed", "Pair", "shares"]
+__all__ = ["Lengths", "Observed", "Pair", "drawn", "shares"]
 
 
 class Lengths(Protocol):
@@ -61,6 +61,15 @@ class Observed:
 def shares(requests: int, seed: int, purpose: str) -> Shares:
     """Return one uniform number in (0, 1) per request; the first k are the same for every number of requests."""
     return np.asarray(stream(seed, purpose).random(requests))
+
+
+def drawn(outputs: int | Distribution, requests: int, seed: int) -> Tokens:
+    """Return one output length per request of a source that has prompts only: a fixed one, or a draw.
+
+    The draw has a stream of its own; the first k lengths do not change when the number of requests grows.
+    """
+    distribution = Fixed(outputs) if isinstance(outputs, int | np.integer) else outputs
+    return distribution.quantile(shares(requests, seed, "outputs for prompts"))
 
 
 def _correlated(first: Shares, second: Shares, rank_correlation: float) -> Shares:

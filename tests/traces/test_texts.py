@@ -116,6 +116,7 @@ def expected_by_vllm(conversations: list[Conversation], seed: int | None) -> lis
     return kept
 
 
+@pytest.mark.filterwarnings("ignore:.*(left out|not UTF-8):traces.TraceWarning")
 @pytest.mark.parametrize("seed", [None, 0, 5])
 def test_sharegpt_filters_and_order_are_those_of_the_vllm_benchmark(tmp_path: Path, seed: int | None) -> None:
     lengths = [1, 2, 3, 4, 500, 1022, 1023, 1024, 1500]
@@ -127,6 +128,7 @@ def test_sharegpt_filters_and_order_are_those_of_the_vllm_benchmark(tmp_path: Pa
     assert [tuple(row)[1:3] for row in trace] == expected_by_vllm(conversations, seed)
 
 
+@pytest.mark.filterwarnings("ignore:.*(left out|not UTF-8):traces.TraceWarning")
 def test_sharegpt_limits_can_be_lifted(tmp_path: Path) -> None:
     path = saved(tmp_path / "s.json", [said("a", "b"), said("w " * 3000, "v " * 3000)])
     free = load(path, tokenizer=WORDS, min_len=1, max_prompt_len=None, max_total_len=None)
@@ -136,6 +138,7 @@ def test_sharegpt_limits_can_be_lifted(tmp_path: Path) -> None:
         load(path, tokenizer=WORDS, max_prompt_len=1)
 
 
+@pytest.mark.filterwarnings("ignore:.*(left out|not UTF-8):traces.TraceWarning")
 def test_sharegpt_may_begin_with_the_human(tmp_path: Path) -> None:
     conversations = [said("g " * 10, "h " * 20, "g " * 30, first="gpt"), said("only gpt", first="gpt")]
     path = saved(tmp_path / "s.json", conversations)
@@ -353,6 +356,7 @@ def library(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:.*(left out|not UTF-8):traces.TraceWarning")
 def test_each_text_is_a_prompt(tmp_path: Path) -> None:
     trace = load(library(tmp_path / "books"), "text", tokenizer=WORDS)
     assert trace.prompt_tokens.tolist() == [4, 26]
@@ -361,6 +365,7 @@ def test_each_text_is_a_prompt(tmp_path: Path) -> None:
     assert all(32 <= tokens <= 1041 for tokens in trace.output_tokens.tolist())
 
 
+@pytest.mark.filterwarnings("ignore:.*(left out|not UTF-8):traces.TraceWarning")
 def test_texts_can_be_cut_into_pieces(tmp_path: Path) -> None:
     folder = library(tmp_path / "books")
     pieces = load(folder, "text", tokenizer=WORDS, chunk_tokens=11, outputs=5)
@@ -371,6 +376,7 @@ def test_texts_can_be_cut_into_pieces(tmp_path: Path) -> None:
         load(folder, "text", tokenizer=WORDS, chunk_tokens=1)
 
 
+@pytest.mark.filterwarnings("ignore:.*(left out|not UTF-8):traces.TraceWarning")
 def test_outputs_of_texts_are_drawn_with_a_seed(tmp_path: Path) -> None:
     folder = library(tmp_path / "books")
     few = load(folder, "text", tokenizer=WORDS, chunk_tokens=11, outputs=Uniform(1, 10**6), seed=3)
@@ -380,6 +386,7 @@ def test_outputs_of_texts_are_drawn_with_a_seed(tmp_path: Path) -> None:
     assert not set(other.output_tokens.tolist()) & set(few.output_tokens.tolist())
 
 
+@pytest.mark.filterwarnings("ignore:.*(left out|not UTF-8):traces.TraceWarning")
 def test_a_single_long_text_is_counted_piece_by_piece(tmp_path: Path) -> None:
     path = tmp_path / "book.txt"
     path.write_bytes("Über the hills and far away.\n".encode() * 60_000 + b"\xff")
@@ -402,6 +409,7 @@ def test_pieces_do_not_change_the_count_of_tokens(tmp_path: Path) -> None:
     assert load(path, "text").prompt_tokens.tolist() == [1 + 25_000 * opt_tokens([sentence])[0]]
 
 
+@pytest.mark.filterwarnings("ignore:.*(left out|not UTF-8):traces.TraceWarning")
 def test_folders_without_texts(tmp_path: Path) -> None:
     with pytest.raises(SlosimError, match=r"the folder has no file ending in .txt or .txt.gz"):
         load(tmp_path, "text")

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from traces.errors import SlosimError, TraceWarning
-from traces.readers.conversations import alpaca, custom, sharegpt
+from traces.readers.conversations import sharegpt
 from traces.readers.detect import container, detect
 from traces.readers.files import regular
-from traces.readers.folders import text
 from traces.readers.own import rows_file
+from traces.readers.prompts import alpaca, custom, text
 from traces.readers.recorded import azure, burstgpt, mooncake, timed_trace, vidur
 from traces.readers.rows import shards
 from traces.readers.window import windowed
@@ -35,7 +35,9 @@ class Format(NamedTuple):
 
 
 FORMATS: Mapping[str, Format] = {
-    "sharegpt": Format(sharegpt, "ShareGPT JSON with vLLM's filters; a cut-off file is read as far as it goes"),
+    "sharegpt": Format(
+        sharegpt, "chats (ShareGPT, LMSYS-Chat-1M, WildChat, OpenAI), JSON or Parquet, with vLLM's filters"
+    ),
     "alpaca": Format(alpaca, "Alpaca JSON, JSON Lines or Parquet: instruction, input, output"),
     "text": Format(text, "a text file or a folder of them (BookCorpus), only on request: one file is one prompt"),
     "azure": Format(azure, "Azure LLM inference traces of 2023 to 2025: TIMESTAMP, ContextTokens, GeneratedTokens"),
@@ -43,7 +45,7 @@ FORMATS: Mapping[str, Format] = {
     "mooncake": Format(mooncake, "Mooncake: timestamp (ms; unnamed: s or ms by evidence), input_length, output_length"),
     "timed_trace": Format(timed_trace, "vLLM's timed_trace: timestamp (s), input_length, output_length"),
     "vidur": Format(vidur, "Vidur: num_prefill_tokens, num_decode_tokens, and arrived_at (s) if known"),
-    "custom": Format(custom, "vLLM's custom JSON Lines: prompt (text), output_tokens"),
+    "custom": Format(custom, "vLLM's custom JSON Lines: prompt (text or token ids), output_tokens"),
     "parquet": Format(rows_file, "Parquet: prompt_tokens, output_tokens, and arrived_at (s) if known, or --columns"),
     "csv": Format(rows_file, "CSV (, ; tab or |, decimal comma) with these columns, or any with --columns"),
     "jsonl": Format(rows_file, "JSON Lines or a JSON array with these keys, or any with --columns"),

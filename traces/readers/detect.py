@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 
 from traces.errors import SlosimError, asked_by
+from traces.readers.conversations import MESSAGES
 from traces.readers.files import is_parquet, opened_text
 from traces.readers.headers import mapping_hint, plain
+from traces.readers.json_kinds import json_kind
 from traces.readers.rows import first_character, shards
 from traces.readers.table import opened_rows
 
@@ -23,7 +25,6 @@ _COLUMNS: Mapping[str, Set[str]] = {
 }
 """Formats of rows by the columns that they need, in whatever spelling and container."""
 _KEYS: Mapping[str, Set[str]] = {
-    "sharegpt": {"conversations"},
     "alpaca": {"instruction", "input", "output"},
     "mooncake": {"timestamp", "input_length", "output_length"},
     "jsonl": {"prompt_tokens"},
@@ -39,7 +40,8 @@ def detect(path: Path) -> str:
     if path.is_dir():
         return _of_shards(path)
     if is_parquet(path):
-        return _of_columns(opened_rows(path).names) or "parquet"
+        names = opened_rows(path).names
+        return "sharegpt" if set(MESSAGES) & set(names) else _of_columns(names) or "parquet"
     if first_character(path) in ("[", "{"):
         return _of_keys(path)
     return _of_text(path)
@@ -70,8 +72,13 @@ def _of_shards(folder: Path) -> str:
 
 def _of_keys(path: Path) -> str:
     with opened_text(path, errors="replace") as text:
-        keys = list(dict.fromkeys(_KEY.findall(text.read(_CHARACTERS))))
-    return _matching(set(keys), _KEYS) or _unknown(path, keys, f"its first keys are {', '.join(keys)[:200] or 'none'}")
+        head = text.read(_CHARACTERS)
+    keys = list(dict.fromkeys(_KEY.findall(head)))
+    return (
+        json_kind(path, head)
+        or _matching(set(keys), _KEYS)
+        or _unknown(path, keys, f"its first keys are {', '.join(keys)[:200] or 'none'}")
+    )
 
 
 def _of_text(path: Path) -> str:

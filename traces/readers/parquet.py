@@ -14,8 +14,9 @@ from traces.readers.files import parquet_source
 from traces.readers.rows import Place, shown_cell
 from traces.storage import FOOTER_KEY, arrow
 
-__all__ = ["ParquetRows", "parquet_columns", "parquet_names"]
+__all__ = ["ParquetRows", "parquet_columns", "parquet_names", "parquet_records"]
 
+_ROWS_AT_ONCE = 4096
 _EXPECTED = {"number": "a number", "time": "a number or a time", "objective": "a number"}
 
 
@@ -86,6 +87,16 @@ def parquet_columns(
             raise SlosimError(f"{path}: no column {', '.join(missing)} among {', '.join(names)}")
         table = file.read([name for name in names if name in {*required, *optional}])
         return {name: table.column(name) for name in table.column_names}, file.schema_arrow.metadata or {}
+
+
+def parquet_records(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Give the rows of these columns as Python values, a few thousand at a time."""
+    with _opened(path) as file:
+        try:
+            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(columns)):
+                yield from batch.to_pylist()
+        except (UnicodeDecodeError, OverflowError) as error:
+            raise SlosimError(f"{path}: cannot read as Parquet: a value is damaged ({error})") from error
 
 
 def parquet_names(path: Path) -> list[str]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from traces.checks import LENGTH, MOST_TOKENS
 from traces.distributions import Distribution
 from traces.errors import SlosimError, asked_by
+from traces.pairs import drawn
 from traces.readers.cells import Column, Kind
 from traces.readers.delimited import CsvRows
 from traces.readers.files import is_parquet
@@ -28,7 +29,6 @@ from traces.readers.headers import (
     unlike,
 )
 from traces.readers.json_lines import JsonRows
-from traces.readers.outputs import drawn
 from traces.readers.parquet import ParquetRows
 from traces.readers.rows import Rows, Shards, first_character, shards, shown_cell
 from traces.readers.times import DATES, UNITS, Clock, clock, shown, since_first
