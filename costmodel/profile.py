@@ -196,7 +196,7 @@ def profile(name_or_path: str | Path) -> Profile:
     if name not in profiles():
         near = get_close_matches(name, profiles(), n=3, cutoff=0.4)
         meant = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(profiles())}"
-        raise SlosimError(f"there is no profile {name!r}: {meant} A path of your own must end in .json")
+        raise SlosimError(f"there is no profile {name!r:.80}: {meant} A path of your own must end in .json")
     return load(FOLDER / f"{name}.json")
 
 

@@ -40,6 +40,9 @@ COMMANDS = {
     "fidelity": "calibrate, simulate, serve on a real engine of our own, and compare",
 }
 
+LONGEST = 1000
+"""Characters of a message about a flag."""
+
 EXAMPLES = """\
 examples:
   slosim compare                                   seven schedulers on the paper's mixed workload, a minute or two
@@ -55,6 +58,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends with exit code 2."""
+        message = message if len(message) < LONGEST else f"{message[: LONGEST - 100]} ... {message[-80:]}"
         self.exit(2, f"{self.prog}: {literally(message)} ({self.prog} --help explains)\n")
 
 

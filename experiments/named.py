@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from experiments.workload_settings import GENERATED, TraceSettings
-from sim.parameters import meant, shown
+from sim.parameters import cut, meant, plain, shown, written
 from sim.registry import parsed, predictor, router, scheduler
 from sim.scheduler import Scheduler
 from traces.errors import SlosimError
@@ -40,7 +40,11 @@ def check_policy(spec: str | Scheduler) -> Scheduler:
 
 
 def check_predictor(value: Any) -> Any:
-    """The predictor's name and parameters if there is such a one; raises SlosimError otherwise."""
+    """The predictor's name and parameters if there is such a one; raises SlosimError otherwise.
+
+    A table of name and parameters is as good as the text that it stands for.
+    """
+    value = _spec(value)
     if isinstance(value, str):
         predictor(value)
     return value
@@ -48,8 +52,17 @@ def check_predictor(value: Any) -> Any:
 
 def check_router(value: Any) -> Any:
     """The router's name and parameters if there is such a one; raises SlosimError otherwise."""
+    value = _spec(value)
     if isinstance(value, str):
         router(value)
+    return value
+
+
+def _spec(value: Any) -> Any:
+    """A table of name and parameters as text; anything else as it is."""
+    if isinstance(value, dict) and isinstance(value.get("name"), str) and set(value) <= {"name", "parameters"}:
+        parameters = value.get("parameters", {})
+        return written(value["name"], plain(parameters)) if isinstance(parameters, dict) else value
     return value
 
 
@@ -107,7 +120,7 @@ def _check_sources(trace: TraceSettings) -> None:
     from traces import FORMATS, lengths_names
 
     if not trace.generated and not os.path.exists(trace.source):
-        raise SlosimError(f"{trace.source}: no such file or folder; {_near_file(trace.source)}")
+        raise SlosimError(f"{cut(trace.source)}: no such file or folder; {_near_file(trace.source)}")
     if trace.format is not None and trace.format not in FORMATS:
         raise SlosimError(f"no format is called {shown(trace.format)}; {meant(trace.format, FORMATS)}")
     for label, source in trace.sources.items():

@@ -90,7 +90,7 @@ class Scenario(Settings):
     replicas: Annotated[int, Field(ge=1, le=10_000)] = 1
     router: Router = "round_robin"
     """Which replica serves a request: round_robin, least_loaded, shortest_queue, or module:Class (`sim.router`)."""
-    max_model_len: Annotated[int, Field(ge=1)] | None = None
+    max_model_len: Annotated[int, Field(ge=1, le=10**12)] | None = None
     """Requests with more tokens, prompt and output, are rejected; None: none is, whatever positions the model has."""
     horizon: Positive | None = None
     """Seconds after which the simulation stops; None: when all requests are done."""

@@ -22,11 +22,14 @@ from typing import Any, NamedTuple, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from experiments.escaping import literally
 from experiments.scenario import Scenario
-from sim.parameters import literal, read, shown
+from sim.parameters import cut, literal, read, shown
 from traces.errors import SlosimError
 
 Table = dict[str, Any]
+LONGEST = 1000
+"""Characters of a complaint."""
 
 
 class Override(NamedTuple):
@@ -40,7 +43,7 @@ class Override(NamedTuple):
         """From ``trace.rate=2.0``; the value is read as TOML writes what the setting takes, else as a text."""
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not name:
-            raise SlosimError(f"--set {text}: write it as name=value, such as trace.rate=2.0")
+            raise SlosimError(f"--set {cut(text)}: write it as name=value, such as trace.rate=2.0")
         return cls(name, read(value, _hint_at(steps_of(name)), _as_toml))
 
 
@@ -57,7 +60,7 @@ def scenario_of(
     try:
         return Scenario(**table)
     except ValidationError as error:
-        lines = list(dict.fromkeys(complaints(error)))
+        lines = list(dict.fromkeys(literally(each)[:LONGEST] for each in complaints(error)))
         where = f"{path}" if path else "the settings"
         raise SlosimError(
             lines[0] if len(lines) == 1 else "\n  ".join([f"{where}: {len(lines)} mistakes", *lines])
@@ -133,7 +136,7 @@ def _field(model: type[BaseModel], name: str) -> FieldInfo | None:
 def complaints(error: ValidationError) -> Iterable[str]:
     """One line for each mistake: its path in the configuration, what is wrong, and what was probably meant."""
     for each in error.errors():
-        place = ".".join(str(step) for step in each["loc"])
+        place = ".".join(cut(str(step)) for step in each["loc"])
         if each["type"] == "extra_forbidden":
             yield f"{place}: there is no such setting; {_meant(each['loc'])}"
         elif each["type"] == "value_error":

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from sim.parameters import shown
 from traces.readers.headers import checked_columns
 
 GENERATED = ("paper_mix", "alpaca", "sharegpt", "bookcorpus")
@@ -40,8 +41,10 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, values: Any) -> Any:
-        """True is no 1: pydantic would take it for one."""
+    def _what_pydantic_lets_through(cls, values: Any) -> Any:
+        """True is no 1, and half of a surrogate pair is no text that a file could hold."""
+        if any(not _encodes(text) for text in _texts(values)):
+            raise ValueError("a text holds half of a surrogate pair, which is no Unicode: rename it")
         for name, field in cls.model_fields.items() if isinstance(values, dict) else ():
             value = values.get(name)
             if isinstance(value, bool) and {int, float} & set(_kinds(field.annotation)):
@@ -54,6 +57,29 @@ def _kinds(annotation: Any) -> Iterator[Any]:
     yield annotation
     for inner in get_args(annotation):
         yield from _kinds(inner)
+
+
+ONLY_GENERATED: dict[str, Any] = {"sources": {}, "bookcorpus_share": 0.35, "fitted": False, "stratified": False}
+"""Settings of generated traces alone, with their defaults."""
+
+
+def _texts(values: Any) -> Iterator[str]:
+    """All texts in tables and lists."""
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, dict):
+        yield from _texts([*values, *values.values()])
+    elif isinstance(values, list | tuple):
+        for each in values:
+            yield from _texts(each)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class TraceSettings(Settings):
@@ -104,9 +130,9 @@ class TraceSettings(Settings):
 
     @model_validator(mode="after")
     def _together(self) -> TraceSettings:
-        only_generated = {"sources", "bookcorpus_share", "fitted", "stratified"} & self.model_fields_set
+        only_generated = [name for name in ONLY_GENERATED if getattr(self, name) != ONLY_GENERATED[name]]
         if not self.generated and only_generated:
-            raise ValueError(f"{min(only_generated)} is of generated traces; {self.source!r} is taken as a file")
+            raise ValueError(f"{min(only_generated)} is of generated traces; {shown(self.source)} is taken as a file")
         of_files = {"format", "columns", "time_unit", "keep_start", "start", "end", "reader"} & self.model_fields_set
         given = sorted(name for name in of_files if getattr(self, name) not in (None, {}, False))
         if self.generated and given:

@@ -52,10 +52,10 @@ Share = Annotated[float, Within(ge=0, le=1)]
 """A number from 0 to 1."""
 PartShare = Annotated[float, Within(ge=0, lt=1)]
 """A number from 0 to below 1."""
-Positive = Annotated[float, Within(gt=0)]
-"""A number above 0."""
-NotNegative = Annotated[float, Within(ge=0)]
-"""A number of 0 or more."""
+Positive = Annotated[float, Within(gt=0, le=1e15)]
+"""A number above 0, and not so large that products of it overflow."""
+NotNegative = Annotated[float, Within(ge=0, le=1e15)]
+"""A number of 0 or more, and not so large that products of it overflow."""
 
 
 class Unfit(ValueError):
@@ -176,13 +176,19 @@ def _written(value: Any, inside: bool = False) -> str:
     return str(value)
 
 
+def cut(text: str) -> str:
+    """A text for a message, on one line and not too long."""
+    text = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text[: SHOWN + 1])
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]} ..."
+
+
 def shown(value: Any) -> str:
     """A value for a message: as Python writes it, on one line, not too long."""
     try:
         text = repr(value)
     except ValueError:  # a whole number of thousands of digits
         text = "a number of too many digits"
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]} ..."
+    return cut(text)
 
 
 # -- types and bounds ------------------------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ prediction of a request depends neither on the policy nor on the load (common ra
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.parameters import NotNegative, PartShare
+from sim.parameters import PartShare, Within
 
 Lengths = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ class Mean:
 class Noisy:
     """The truth times exp(sigma z), z standard normal: a median-unbiased predictor with log-error ``sigma``."""
 
-    sigma: NotNegative = 0.5
+    sigma: Annotated[float, Within(ge=0, le=10)] = 0.5
 
     def __call__(self, output_tokens: NDArray[np.int32], random: np.random.Generator) -> Lengths | None:
         noise = np.exp(self.sigma * random.standard_normal(len(output_tokens)))
@@ -67,7 +67,7 @@ class Padded:
     """
 
     confidence: PartShare = 0.5
-    sigma: NotNegative = 0.5
+    sigma: Annotated[float, Within(ge=0, le=10)] = 0.5
 
     def __call__(self, output_tokens: NDArray[np.int32], random: np.random.Generator) -> Lengths | None:
         estimate = Noisy(self.sigma)(output_tokens, random)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -48,7 +50,13 @@ ROUTERS: dict[str, type[Any]] = {
 
 def schedulers() -> dict[str, str]:
     """All names and where they lead (``module:Class``); entry points come before built-ins."""
-    return BUILT_IN | {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    return BUILT_IN | dict(_installed(entry_points, tuple(sys.path)))
+
+
+@lru_cache(maxsize=8)
+def _installed(find: Callable[..., Any], places: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Policies of installed packages; looking for them takes milliseconds."""
+    return tuple((entry.name, entry.value) for entry in find(group=GROUP))
 
 
 def scheduler(spec: Scheduler | str, parameters: Mapping[str, Any] | None = None) -> Scheduler:
@@ -89,7 +97,7 @@ def predictor(spec: Predictor | str) -> Predictor:
         return checked(spec)  # type: ignore[no-any-return]
     name, texts = split(spec)
     if name not in PREDICTORS:
-        raise SlosimError(f"no predictor {name!r}; {meant(name, PREDICTORS)}")
+        raise SlosimError(f"no predictor {shown(name)}; {meant(name, PREDICTORS)}")
     kind = PREDICTORS[name]
     try:
         made: Predictor = kind(**fitted(kind, texts_read(kind, texts)))
@@ -105,7 +113,7 @@ def router(spec: Router | str) -> Router:
     LeastLoaded()
     """
     if not isinstance(spec, str):
-        return spec
+        return checked(spec)  # type: ignore[no-any-return]
     name, texts = split(spec)
     if name not in ROUTERS and ":" not in name:
         raise SlosimError(f"no router {shown(name)}; {meant(name, ROUTERS)}, and module:Class")
@@ -138,12 +146,15 @@ def _load(name: str) -> Callable[..., Any]:
     module, _, attribute = path.partition(":")
     try:
         with accusing(path, module.partition(".")[0]):
-            return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+            found = getattr(import_module(module), attribute)
     except SlosimError:
         raise
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         where = "" if path == name else f" ({path})"
-        raise UnknownScheduler(f"scheduler {name!r}{where}: {error}") from error
+        raise UnknownScheduler(f"scheduler {shown(name)}{where}: {error}") from error
+    if not callable(found):
+        raise UnknownScheduler(f"scheduler {shown(name)}: {shown(found)} is no class of a policy")
+    return found  # type: ignore[no-any-return]
 
 
 def _made(kind: Callable[..., Any], name: str, values: Mapping[str, Any]) -> Any:

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from experiments.named import in_seconds, is_share
+from sim.parameters import cut
 from traces.errors import SlosimError
 
 PATTERN = re.compile(r"(?P<metric>\w+):(?P<size>[+-]?\d{1,15}(\.\d{1,15})?)(?P<unit>%|s?)", re.ASCII)
@@ -43,10 +44,10 @@ class Margin:
         match = PATTERN.fullmatch(text.strip())
         sign = "+" if way == "max" else "-"
         if not match or match["size"].startswith("-" if way == "max" else "+"):
-            raise SlosimError(f"--{way} {text}: say METRIC:{sign}2% or, in the metric's unit, METRIC:{sign}0.01")
+            raise SlosimError(f"--{way} {cut(text)}: say METRIC:{sign}2% or, in the metric's unit, METRIC:{sign}0.01")
         metric, unit, size = match["metric"], match["unit"], abs(float(match["size"]))
         if unit != "%":
-            _ask_for_unit(f"--{way} {text}", metric, unit, sign, size)
+            _ask_for_unit(f"--{way} {cut(text)}", metric, unit, sign, size)
             return cls(metric, way, size, relative=False)
         if way == "min" and size >= 100:
             raise SlosimError(f"--min {text}: nothing falls by more than 100 %")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from experiments.named import is_share
 from experiments.sweeps.plan import Point
 from experiments.sweeps.store import Record
-from sim.parameters import meant
+from sim.parameters import cut, meant
 from traces.errors import SlosimError
 
 FURTHEST = 2.0**10
@@ -46,12 +46,12 @@ class Target(NamedTuple):
             target = cls(found[1], found[2] == ">", float(found[3]))  # type: ignore[index]
         except (TypeError, ValueError):
             raise SlosimError(
-                f"--target {text}: write METRIC>=VALUE or METRIC<=VALUE, such as slo_attainment_requests>=0.99"
+                f"--target {cut(text)}: write METRIC>=VALUE or METRIC<=VALUE, such as slo_attainment_requests>=0.99"
             ) from None
         if not 0 <= target.value < inf:
-            raise SlosimError(f"--target {text}: write METRIC>=VALUE with a finite VALUE of 0 or more")
+            raise SlosimError(f"--target {cut(text)}: write METRIC>=VALUE with a finite VALUE of 0 or more")
         if is_share(target.metric) and target.value > 1:
-            raise SlosimError(f"--target {text}: {target.metric} is a share from 0 to 1; write 0.99 for 99 %")
+            raise SlosimError(f"--target {cut(text)}: {target.metric} is a share from 0 to 1; write 0.99 for 99 %")
         return target
 
     def __str__(self) -> str:

@@ -21,13 +21,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
-from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from experiments.escaping import literally
 from experiments.named import check_names
 from experiments.scenario import PolicySettings, Scenario
 from experiments.settings import Table, complaints, put, scenario_of
@@ -143,16 +143,12 @@ def _changed(base: Scenario, table: Table, varied: Iterable[tuple[str, Any]]) ->
 
 def with_parameters(policy: PolicySettings, parameters: Mapping[str, Any]) -> PolicySettings:
     """The policy with some parameters more; raises SlosimError if it has none such."""
-    return _with_parameters(policy.model_dump_json(), tuple(parameters.items())) if parameters else policy
-
-
-@lru_cache(maxsize=1024)
-def _with_parameters(policy: str, parameters: Varied) -> PolicySettings:
-    asked = PolicySettings.model_validate_json(policy)
+    if not parameters:
+        return policy
     try:
-        return PolicySettings(name=asked.name, parameters=asked.parameters | dict(parameters), label=asked.label)
+        return PolicySettings(name=policy.name, parameters=policy.parameters | dict(parameters), label=policy.label)
     except ValidationError as error:
-        raise SlosimError("; ".join(complaints(error))) from error
+        raise SlosimError(literally("; ".join(complaints(error)))) from error
 
 
 def _axes(grid: Any) -> dict[str, list[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 from traces.errors import SlosimError, asked_by
 from traces.readers.times import unit_in_name
@@ -51,13 +52,17 @@ def checked_columns(columns: str | Mapping[str, str] | None) -> dict[str, str]:
     """Return which column holds which field, from a mapping or from `arrived_at=timestamp,prompt_tokens=in`."""
     if columns is None:
         return {}
-    pairs = [part.partition("=")[::2] for part in columns.split(",")] if isinstance(columns, str) else columns.items()
-    mapped = {field.strip(): column.strip() for field, column in pairs}
+    if isinstance(columns, str):
+        columns = dict(part.partition("=")[::2] for part in columns.split(","))
+    given: Any = columns
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for pair in given.items() for name in pair):
+        raise SlosimError(f"columns: write FIELD=COLUMN,..., not {str(columns)[:80]!r}")
+    mapped = {field.strip(): column.strip() for field, column in columns.items()}
     for field, column in mapped.items():
         if field not in FIELDS or not column:
             near = get_close_matches(field, FIELDS, n=1)
             meant = f"did you mean {near[0]}?" if near and field not in FIELDS else f"fields are {', '.join(FIELDS)}"
-            told = f"{field}={column}" if column else f"{field}: no column"
+            told = f"{field}={column}"[:80] if column else f"{field[:80]}: no column"
             raise SlosimError(f"columns: {told} maps no field of a trace to a column (FIELD=COLUMN,...); {meant}")
     return mapped
 
