@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
+from itertools import takewhile
 from math import inf
+from operator import attrgetter
 from typing import Any
 
 from sim.batch import Batch
@@ -15,7 +17,7 @@ from sim.schedulers.accelgen.budget import Budget, budget_of
 from sim.schedulers.accelgen.filling import Filling
 from sim.schedulers.accelgen.policy import AccelGen
 from sim.schedulers.accelgen.selections import Selections
-from sim.schedulers.accelgen.slack import Slack, deadline
+from sim.schedulers.accelgen.slack import RecentIterations, Slack, deadline
 from sim.server import Server
 
 
@@ -27,7 +29,8 @@ class BoundAccelGen(Scheduler):
         self.server = server
         self.watermark = int(policy.watermark * server.total_blocks)
         self.selections = Selections() if policy.audit else None
-        self._slack: tuple[tuple[float, int], Slack] | None = None
+        self.recent = RecentIterations(policy.recent, server.recorder.ends) if policy.longest == "recent" else None
+        self._slack: tuple[tuple[float, int, int], Slack] | None = None
         self._order: tuple[int, float, float] = (0, 0.0, 0.0)
         self._range: tuple[int, tuple[float, float, bool]] = (-1, (inf, 0.0, True))
 
@@ -58,14 +61,38 @@ class BoundAccelGen(Scheduler):
 
     def slack(self) -> Slack:
         """Remaining times as of now."""
-        moment = (self.server.now, self.server.history.iterations)
+        moment = (self.server.now, self.server.history.iterations, self.server.pool.version)
         if self._slack is None or self._slack[0] != moment:
-            self._slack = moment, Slack(self.server, self.pivot, self.policy)
+            self._slack = moment, Slack(self.server, self.pivot, self.policy, self.longest)
         return self._slack[1]
+
+    @property
+    def longest(self) -> float:
+        """T_max: the longest iteration, seconds; 0 before the first."""
+        if self.policy.longest == "budget":
+            size, time = self.pivot
+            return time * self.budget(self.server, self.decode_slos()[0]) / size
+        return self.recent.longest if self.recent else self.server.history.longest_iteration
+
+    def ended(self, server: Server, batch: Batch) -> None:
+        if self.recent:
+            self.recent.ended(batch.memo)
 
     def priority(self, request: Request) -> Any:
         """When the remaining time is used up, as of now; the order is refreshed when ``epoch`` changes."""
-        return self.slack().used_up(request)
+        return -inf if self.returns_first(request) else self.slack().used_up(request)
+
+    def returns_first(self, request: Request) -> bool:
+        """Whether a waiting request was preempted, and so waits before those that were not."""
+        return request.preemptions > 0 and self.policy.victims == "first"
+
+    @property
+    def returning(self) -> list[Request]:
+        """The first such requests, in order of arrival."""
+        if not self.server.history.preemptions:
+            return []
+        waiting = (request for front in self.fronts() for request in takewhile(self.returns_first, front.requests))
+        return sorted(waiting, key=attrgetter("id"))
 
     def deadline(self, request: Request) -> float:
         """When a waiting request counts as late."""
@@ -75,10 +102,10 @@ class BoundAccelGen(Scheduler):
 
     def epoch(self, server: Server) -> Hashable:
         """Changes when mean chunk or longest iteration moved by ``refresh`` since it last did."""
-        chunk, longest = server.history.mean_chunk or 0.0, server.history.longest_iteration
+        chunk, longest = server.history.mean_chunk or 0.0, self.longest
         number, old_chunk, old_longest = self._order
         moved = self.policy.refresh
-        if abs(chunk - old_chunk) > moved * old_chunk or longest > (1 + moved) * old_longest:
+        if abs(chunk - old_chunk) > moved * old_chunk or abs(longest - old_longest) > moved * old_longest:
             self._order = number + 1, chunk, longest
         return self._order[0]
 
@@ -88,11 +115,20 @@ class BoundAccelGen(Scheduler):
         return self.watermark if self.server.running_count else 0
 
     def schedule(self, server: Server) -> Batch:
-        if not (server.prefilling or server.paused):
-            batch = self._all_decode(server)
-            if batch:
-                return batch
-        return Filling(self, server).batch
+        batch = None if server.prefilling or server.paused else self._all_decode(server)
+        batch = batch or self._filled(server)
+        if self.recent:
+            batch.memo = server.now
+        return batch
+
+    def _filled(self, server: Server) -> Batch:
+        """A full decision. It lasts while decodes without an SLO wait for blocks, none of which is free."""
+        filling = Filling(self, server)
+        batch, free = filling.batch, server.free_blocks
+        waits = filling.alike and not (free or server.prefilling or batch.changes)
+        if waits and not self._may_become_urgent() and self._lasts(server):
+            batch.hold(room=inf)
+        return batch
 
     # -- the common case in short: all decodes run, and nobody else can -----------------------------------------------
 
@@ -100,19 +136,19 @@ class BoundAccelGen(Scheduler):
         """In short what ``Filling`` comes to where the decodes leave nothing to share out."""
         tightest, loosest, steady = self.decode_slos()
         pool, needed = server.pool, server.pool.blocks_needed
-        short, room = needed > server.free_blocks, 0
+        short, room, yields = needed > server.free_blocks, 0, False
         if not steady or (short and self.policy.overflow != "newest"):
             return None
         if server.waiting.size or short:
             room = server.free_blocks - self.kept
-            if self._forced:  # decodes go first if all are urgent, and nobody else is deferrable
-                if loosest > (1 + self.policy.urgency) * server.history.longest_iteration:
-                    return None
+            if self._forced and loosest <= (1 + self.policy.urgency) * self.longest:
                 if pool.last_step_at != server.now:
                     return None
-                room -= needed
-            elif short:
+                room -= needed  # all decodes are urgent, so they go first, and nobody is deferrable
+            elif short or (self._forced and not self._none_urgent()):
                 return None
+            else:
+                yields = self._forced
             if not short and room > 0 and self.least() <= self.most(room):
                 return None
         if pool.size > (size := self.budget(server, tightest)):
@@ -121,10 +157,36 @@ class BoundAccelGen(Scheduler):
         batch.decode_all()
         if short:  # the newest made room, in which an urgent newcomer may find a place
             return None if self.least() <= self.most(batch.blocks_left - batch.watermark) else batch
-        if self._lasts(server):
+        if self._lasts(server) and not (yields and self._may_become_urgent()):
             until = self._next_in_view(server) if room > 0 else inf
-            batch.hold(until=until, room=self.most(room))
+            batch.hold(until=until, room=inf if yields else self.most(room))
         return batch
+
+    def _none_urgent(self) -> bool:
+        """Whether no waiting request could have a running one preempted now."""
+        slack, limit = self.slack(), self.policy.urgency * self.slack().longest
+        return not any(self.on_time(each) and slack.remaining(each) <= limit for each in self._view())
+
+    def on_time(self, request: Request) -> bool:
+        """Whether the SLO of its next token can still be met, or counts as if it could."""
+        return self.policy.overdue == "urgent" or deadline(request) >= self.server.now
+
+    def _may_become_urgent(self) -> bool:
+        """Whether one may before another request arrives."""
+        return any(deadline(each) < inf for each in self._view())
+
+    def _view(self) -> list[Request]:
+        """The waiting requests that are looked at and not overdue."""
+        waiting = self.server.waiting
+        return waiting.fresh.front(self.policy.candidates).requests if isinstance(waiting, PriorityQueue) else []
+
+    @property
+    def crowd(self) -> bool:
+        """Whether the decodes need not be told apart: none has an SLO, and nothing is written down of each."""
+        if not self.policy.multi_resource or self.selections or not self.server.decoding_count:
+            return False
+        free = all(each.slo.tbt == inf == each.slo.jct for each in self.server.paused)
+        return free and self.decode_slos() == (inf, inf, True) if self.server.pool.size else free
 
     @cached_property
     def _forced(self) -> bool:
@@ -146,18 +208,22 @@ class BoundAccelGen(Scheduler):
         waiting, line = server.waiting, server.decode_line
         if not isinstance(waiting, PriorityQueue) or not waiting.size:
             return True
-        if line is None:
+        if self.policy.longest == "budget":
+            return True
+        if line is None or self.policy.longest == "recent":
             return False
         fixed, slope = line(server.pool.size)
         most = fixed + slope * server.total_blocks * server.block_size
-        return bool(most <= server.history.longest_iteration)
+        return bool(most <= self.longest)
 
     def fronts(self) -> tuple[Front, ...]:
         """The first waiting requests, the late and the others apart."""
         return self.server.waiting.fronts(self.policy.candidates)
 
     def least(self) -> float:
-        """The shortest of their prompts, tokens."""
+        """The shortest prompt that may be the next to start, tokens; that of the first preempted request, if any."""
+        if returning := self.returning:
+            return returning[0].prefill_left
         return min([front.least for front in self.fronts()])
 
     def most(self, blocks: int) -> float:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from sim.request import Phase, Request
 from sim.schedulers.accelgen.chunking import longest_chunk
 from sim.schedulers.accelgen.reservation import Reservation
-from sim.schedulers.accelgen.slack import deadline
 from sim.server import Server
 
 if TYPE_CHECKING:
@@ -41,8 +40,10 @@ class Decision:
         self.decode_limit = self.limit if self.policy.stalls else inf
         """The same of decodes."""
         self.started = sorted(self.candidates(server.prefilling), key=self.order) if server.prefilling else []
+        self.alike = self.decode_limit < inf and bound.crowd
+        """Whether no decode has an SLO, so that they are equal candidates but for the block that some need."""
         self.decodes: list[Candidate] = []
-        """Decodes by remaining time; empty where all are urgent."""
+        """Decodes by remaining time; empty where all are urgent, or alike."""
 
     def room_for(self, request: Request) -> int:
         """Tokens that the batch may still take if ``request`` is a member: the tightest member sets the budget."""
@@ -61,7 +62,7 @@ class Decision:
         return inf
 
     def on_time(self, request: Request) -> bool:
-        return self.policy.overdue == "urgent" or deadline(request) >= self.slack.now
+        return self.bound.on_time(request)
 
     def grant(self, request: Request, tokens: int) -> int:
         """Gives a request up to ``tokens``, whatever its phase; it then is a member."""
@@ -80,12 +81,12 @@ class Decision:
         return granted
 
     def order(self, candidate: Candidate) -> tuple[bool, float, int]:
-        """Who goes first: the smaller."""
+        """Sort key: the smaller goes first."""
         request = candidate.request
         return self.put_off(request), candidate.remaining if self.policy.slo_ordering else 0.0, request.id
 
     def put_off(self, request: Request) -> bool:
-        """Whether it comes after all who can still be on time: its first token, long due, has not come."""
+        """Whether it comes after all requests that can be on time: it waits for its first token, which is overdue."""
         late_last = self.policy.overdue == "last" and request.phase is Phase.WAITING and not request.generated
         return late_last and not self.on_time(request)
 

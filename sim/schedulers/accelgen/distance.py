@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from sim.request import Phase, Request
@@ -25,12 +27,43 @@ class Line:
         self.decodes = first.phase is Phase.DECODING
         self.slo = decision.slo_of(first)
 
+    @property
+    def number(self) -> int:
+        """Requests in it."""
+        return len(self.requests)
+
     def take(self, decision: Decision) -> Request:
         """The next one, which leaves the line."""
         request = self.requests.pop()
         if self.requests:
             self.slo = decision.slo_of(self.requests[-1])
         return request
+
+
+class Crowd(Line):
+    """Decodes without an SLO that all need a block, or all none: counted, and only listed if one is taken alone."""
+
+    def __init__(self, decision: Decision, growth: int, number: int) -> None:
+        self.decision = decision
+        self.growth = growth
+        self.left, self.kv_tokens, self.blocks, self.waits, self.decodes, self.slo = 1, 0, 1 - growth, False, True, inf
+        self._number = number
+        self._listed: list[Request] | None = None
+
+    @property
+    def number(self) -> int:
+        return self._number if self._listed is None else len(self._listed)
+
+    @property
+    def requests(self) -> list[Request]:  # type: ignore[override]
+        if self._listed is None:
+            growth = self.decision.batch.growth
+            alike = [request for request in self.decision.server.decoding if growth(request) == self.growth]
+            self._listed = sorted(alike, key=attrgetter("id"), reverse=True)
+        return self._listed
+
+    def take(self, decision: Decision) -> Request:
+        return self.requests.pop()
 
 
 class Demand(NamedTuple):
@@ -46,8 +79,8 @@ class Demand(NamedTuple):
     """D_m: the blocks that it takes, in tokens."""
 
 
-def by_distance(decision: Decision, window: list[Request]) -> None:
-    """Repeatedly whoever comes nearest to what is available: argmin of (A_c - D_c)^2 + (A_m - D_m)^2.
+def by_distance(decision: Decision, window: list[Request], crowds: Sequence[Crowd] = ()) -> None:
+    """Repeatedly takes the request that is nearest to what is available: argmin of (A_c - D_c)^2 + (A_m - D_m)^2.
 
     Decodes that need a block have equal demands, and so have those that need none: the first of each stands for all.
     What cannot be met now cannot be met later in this batch, for what is available only shrinks.
@@ -58,6 +91,7 @@ def by_distance(decision: Decision, window: list[Request]) -> None:
         growth = {request: decision.batch.growth(request) for request in decodes}
         alike = [[request for request in decodes if growth[request] == blocks] for blocks in (1, 0)]
         lines += [Line(decision, requests) for requests in alike if requests]
+    lines += [crowd for crowd in crowds if crowd.number]
     while not all(line.decodes for line in lines):
         nearest, least, met = None, inf, []
         for line in lines:
@@ -69,10 +103,36 @@ def by_distance(decision: Decision, window: list[Request]) -> None:
         if nearest is None:
             return
         select(decision, nearest, met, window)
-        lines = [line for line in met if line.requests]
+        lines = [line for line in met if line.number]
+    if crowds and not decision.batch.decodes:
+        take_crowds(decision, [line for line in lines if isinstance(line, Crowd)])
+        return
     for line in lines:  # only decodes are left: those that need a block are the nearer
-        while line.requests and distance(decision, line) < inf:
-            select(decision, line, [each for each in lines if each.requests], window)
+        while line.number and distance(decision, line) < inf:
+            select(decision, line, [each for each in lines if each.number], window)
+
+
+def crowds_of(decision: Decision) -> list[Crowd]:
+    """All decodes of the server, those that need a block first."""
+    server, batch = decision.server, decision.batch
+    growing = server.pool.blocks_needed + sum(map(batch.growth, server.paused))
+    return [Crowd(decision, 1, growing), Crowd(decision, 0, server.decoding_count - growing)]
+
+
+def take_crowds(decision: Decision, crowds: list[Crowd]) -> None:
+    """Gives as many decodes their token as budget and cache allow: what taking them one by one comes to."""
+    batch, number = decision.batch, decision.server.decoding_count
+    batch.tokens_left = room = decision.budget(decision.tightest) - batch.tokens
+    need = sum(crowd.number for crowd in crowds if crowd.growth)
+    if sum(crowd.number for crowd in crowds) == number <= room and need <= batch.blocks_left:
+        batch.decode_all()
+        return
+    chosen: list[Request] = []
+    for crowd in crowds:
+        most = min(room - len(chosen), batch.blocks_left if crowd.growth else room)
+        if most > 0:
+            chosen += crowd.requests[-most:][::-1]
+    batch.decode_only(chosen)
 
 
 def select(decision: Decision, nearest: Line, met: list[Line], window: list[Request]) -> None:

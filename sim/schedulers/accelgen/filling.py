@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import inf
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from sim.request import Request
 from sim.schedulers.accelgen.decision import Candidate
-from sim.schedulers.accelgen.distance import by_distance
+from sim.schedulers.accelgen.distance import by_distance, crowds_of
 from sim.schedulers.accelgen.urgent import Urgent
 from sim.server import Server
 
@@ -22,6 +25,7 @@ class Filling(Urgent):
         if self.policy.members == "candidates":
             self.tightest = self._tightest_of_all()
         self.place_urgent()
+        self._place_long()
         self._fill()
         if not self.batch.tokens:
             self._unlock()
@@ -36,46 +40,86 @@ class Filling(Urgent):
 
     def _fill(self) -> None:
         """Windows of alike remaining time, one after the other, until GPU or cache is full."""
-        if self.batch.blocks_left <= self.batch.watermark and not self.started and not self.decodes:
+        if self.batch.blocks_left <= self.batch.watermark and not (self.started or self.decodes or self.alike):
             return  # the common case of a full cache: all decodes run, and nobody else can
-        queue = self._others()
-        while queue and self.batch.tokens < self.budget(self.tightest):
-            reach, put_off = queue[0].remaining + self.policy.gamma, self.put_off(queue[0].request)
-            number = 1
-            while number < len(queue) and queue[number].remaining <= reach:
-                if put_off != self.put_off(queue[number].request):
-                    break
-                number += 1
-            window, queue = [candidate.request for candidate in queue[:number]], queue[number:]
-            if self.policy.multi_resource and number > 1:
+        if self.policy.victims == "first":
+            self._place_victims()
+        for window, decodes in self._windows(self._others()):
+            if self.batch.tokens >= self.budget(self.tightest):
+                return
+            if decodes:
+                self._fill_with_decodes(window)
+            elif self.policy.multi_resource and len(window) > 1:
                 by_distance(self, window)
             else:
                 for request in window:
                     self.offer(request)
 
-    def _others(self) -> list[Candidate]:
-        """Whoever was not placed yet, by remaining time: a started long prompt goes first (ERA)."""
-        batch = self.batch
+    def _windows(self, queue: list[Candidate]) -> Iterator[tuple[list[Request], bool]]:
+        """Requests of alike remaining time, and whether the decodes that were not listed are among them."""
+        due = self.alike
+        while queue:
+            first, put_off, number = queue[0].remaining, self.put_off(queue[0].request), 1
+            if due and put_off:
+                due = False
+                yield [], True
+            while number < len(queue) and queue[number].remaining <= first + self.policy.gamma:
+                if put_off != self.put_off(queue[number].request):
+                    break
+                number += 1
+            yield [candidate.request for candidate in queue[:number]], due and first == inf
+            due, queue = due and first < inf, queue[number:]
+        if due:
+            yield [], True
+
+    def _fill_with_decodes(self, window: list[Request]) -> None:
+        if not self.batch.preempted:
+            by_distance(self, window, crowds_of(self))
+        else:
+            stay = [each for each in self.server.decoding if each not in self.batch.preempted]
+            by_distance(self, window + sorted(stay, key=attrgetter("id")))
+
+    def _place_long(self) -> None:
+        """Offers the started long prompts what they can get, before all others (ERA)."""
         for _, request in self.started:
-            if (
-                self.policy.exclusive
-                and request.known_tokens > self.bound.long_prompt
-                and request not in batch.prefills
-            ):
+            is_long = request.known_tokens > self.bound.long_prompt
+            if self.policy.exclusive and is_long and request not in self.batch.prefills:
                 self.offer(request)
+
+    def _place_victims(self) -> None:
+        """Restarts the preempted requests in order of arrival, up to the first for which the cache has no room."""
+        for request in self._returning() if self._may_admit else ():
+            if not self.holds(request):
+                return
+            self.admit(request)
+
+    def _returning(self) -> Iterator[Request]:
+        """Preempted requests that wait, but for long prompts that ERA keeps out."""
+        prefills = self.batch.prefills
+        return (each for each in self.bound.returning if each not in prefills and self.exclusive(each))
+
+    def _others(self) -> list[Candidate]:
+        """All requests that were not placed yet, by remaining time."""
+        batch = self.batch
         placed = {**batch.prefills, **batch.decodes, **batch.preempted}
         decodes = [] if batch.everyone else self.decodes
         others = [candidate for candidate in [*decodes, *self.started] if candidate.request not in placed]
         others += self.candidates(self._newcomers())
         return sorted(others, key=self.order) if len(others) > 1 else others
 
+    @property
+    def _may_admit(self) -> bool:
+        """Whether waiting requests may start; like vLLM, not in a step that preempted."""
+        return not self.batch.preempted or self.policy.after_preemption
+
     def _newcomers(self) -> list[Request]:
-        """Waiting requests that the cache has room for; like vLLM, none in a step that preempted."""
+        """Waiting requests that the cache has room for; none while it has no room for a preempted one."""
         room = self.batch.blocks_left - self.batch.watermark
-        preempted = self.batch.preempted and not self.policy.after_preemption
-        if room < 1 or preempted or not self.server.waiting.size:
+        if room < 1 or not self._may_admit or not self.server.waiting.size:
             return []
         most, taken = self.bound.most(room), self.batch.prefills
+        if not all(map(self.holds, self._returning())):
+            return []
         return [request for front in self.bound.fronts() for request in front.up_to(most) if request not in taken]
 
     def _unlock(self) -> None:

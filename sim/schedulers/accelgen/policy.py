@@ -10,8 +10,8 @@ from sim.parameters import Count, NotNegative, PartShare, Positive
 from sim.scheduler import Scheduler
 from sim.schedulers.accelgen.budget import Members
 from sim.schedulers.accelgen.chunking import Chunking
-from sim.schedulers.accelgen.slack import Completion, Execution
-from sim.schedulers.accelgen.victims import Victim
+from sim.schedulers.accelgen.slack import Completion, Execution, Longest
+from sim.schedulers.accelgen.urgent import Victim
 
 if TYPE_CHECKING:
     from sim.schedulers.accelgen.bound import BoundAccelGen
@@ -71,11 +71,27 @@ class AccelGen(Scheduler):
     """Iteration deadlines from a completion SLO: its slack spread over the iterations left (stated); or all of the
     slack at once ("deadline"), or the SLO's even share for every iteration since the arrival ("proportional")
     (inferred)."""
+    longest: Longest = "ever"
+    """Which iteration is T_max, the longest: of all time ("ever", the literal reading, which one long prompt raises for
+    good), of the latest ``recent`` iterations ("recent"), or what a full token budget takes by Equation (6) for the
+    decodes that run ("budget": S_b T_pf / S_pf, their tightest SLO) (inferred: the paper says "maximum batch execution
+    time")."""
+    recent: Count = 100
+    """Iterations over which the longest is taken if ``longest`` is "recent" (this project's own)."""
     default_output: Count = 256
     """Output tokens assumed before any request has finished, without a predictor (inferred)."""
     victim: Victim = "deferrable"
     """Who is preempted for the urgent: the largest remaining time (stated); or (option) the loosest SLO, the longest
     remaining output by the prediction, the largest cache, or the newest."""
+    preemption: Literal["recompute", "pause"] = "recompute"
+    """What the request that yields to an urgent one loses: its cache, to be computed anew (vLLM's preemption), or only
+    its place in the batch ("pause": the cache is kept, so an urgent request starts only where the cache has room for
+    it) (the paper says "preempt from the current batch"; inferred)."""
+    victims: Literal["first", "by_slack"] = "first"
+    """Where a preempted request waits: before all others, in order of arrival, and while the cache has no room for it
+    no request starts but an urgent one ("first": vLLM's rule, whose preemption the paper uses); or by its remaining
+    time like the others ("by_slack": the literal reading, by which it waits for the whole backlog whose deadlines
+    passed earlier) (inferred)."""
     overflow: Victim = "newest"
     """Who is preempted when the decodes outgrow the cache: vLLM's choice, on which the paper relies; or an option."""
     stalls: bool = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from functools import cached_property
 from math import ceil, inf
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 Execution = Literal["chunks", "exact", "mean", "one"]
 Completion = Literal["spread", "deadline", "proportional"]
+Longest = Literal["ever", "recent", "budget"]
+"""Which iteration is T_max, the longest: of all so far, of the latest, or as long as the token budget allows."""
 
 
 class Slack:
@@ -27,13 +31,16 @@ class Slack:
     (1 + preemptions per request) (inferred).
     """
 
-    def __init__(self, server: Server, pivot: tuple[int, float], policy: AccelGen) -> None:
+    def __init__(
+        self, server: Server, pivot: tuple[int, float], policy: AccelGen, longest: float | None = None
+    ) -> None:
         history = server.history
         self.now = server.now
         self.history = history
         self.pivot = pivot
         self.policy = policy
-        self.longest = history.longest_iteration or pivot[1]
+        self.longest = (history.longest_iteration if longest is None else longest) or pivot[1]
+        """T_max."""
         self.mean_chunk = history.mean_chunk or float(pivot[0])
         self.execution = policy.execution
 
@@ -106,6 +113,42 @@ class Slack:
         execution = iterations * self.mean_iteration * (1 + self.preempted_share)
         slack = request.arrived_at + request.slo.jct - self.now - execution
         return slack if self.policy.completion == "deadline" else slack / iterations
+
+
+class RecentIterations:
+    """The longest of the latest iterations of one server, in constant time per iteration."""
+
+    def __init__(self, number: int, ends: Sequence[float]) -> None:
+        self.number = number
+        self.ends = ends
+        """When each iteration so far ended, seconds; the server adds to it."""
+        self._count = 0
+        self._falling: deque[tuple[int, float]] = deque()
+        """Number and seconds of the iterations that no later one exceeds: each shorter than the one before."""
+
+    @property
+    def longest(self) -> float:
+        """Seconds; 0 before the first iteration. Iterations that ``ended`` was not told of began when the one before
+        ended."""
+        self._catch_up(len(self.ends))
+        return self._falling[0][1] if self._falling else 0.0
+
+    def ended(self, start: float) -> None:
+        """Counts the latest iteration, which began at ``start``, seconds."""
+        self._catch_up(len(self.ends) - 1)
+        self._add(self.ends[-1] - start)
+
+    def _catch_up(self, number: int) -> None:
+        for place in range(self._count, number):
+            self._add(self.ends[place] - self.ends[place - 1])
+
+    def _add(self, seconds: float) -> None:
+        while self._falling and self._falling[-1][1] <= seconds:
+            self._falling.pop()
+        self._falling.append((self._count, seconds))
+        self._count += 1
+        if self._falling[0][0] < self._count - self.number:
+            self._falling.popleft()
 
 
 def deadline(request: Request) -> float:

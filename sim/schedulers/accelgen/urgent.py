@@ -4,15 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from math import inf
+from typing import Literal
 
 from sim.queues import PriorityQueue
 from sim.request import Phase, Request
+from sim.schedulers.accelgen.chunking import longest_chunk
 from sim.schedulers.accelgen.decision import Candidate, Decision
-from sim.schedulers.accelgen.victims import reluctance
+from sim.schedulers.accelgen.slack import Slack
+
+Victim = Literal["deferrable", "loosest", "longest", "largest", "newest"]
+"""Who goes first: the largest remaining time (the paper's for the urgent); the loosest SLO of the next token; the most
+output still to come by the prediction, so that who is nearly finished stays; the most cache; the newest (vLLM's)."""
+
+
+def reluctance(slack: Slack, request: Request, victim: Victim) -> tuple[float, int]:
+    """The key by which the victim is the greatest; ties go to the newest."""
+    if victim == "deferrable":
+        return slack.remaining(request), request.id
+    if victim == "loosest":
+        return slack.iteration_slo(request), request.id
+    if victim == "longest":
+        return slack.outputs_left(request) + request.prefill_left, request.id
+    if victim == "largest":
+        return request.blocks, request.id
+    return 0.0, request.id
 
 
 class Urgent(Decision):
     """The first part of a decision: the urgent are placed."""
+
+    _reach = inf
+    """Blocks that are free at most if all deferrable requests yield; what is placed only lessens them."""
 
     def place_urgent(self) -> None:
         """Places the urgent: decodes, which cannot be cut, before prompts, or all by remaining time (inferred)."""
@@ -31,17 +53,21 @@ class Urgent(Decision):
         limit = self.decode_limit
         if limit > -inf and alike and loosest - self.slack.longest <= limit and server.pool.size <= room:
             if server.pool.blocks_needed > batch.blocks_left:
-                self._free(server.pool.blocks_needed)
+                self._free_at_most(server.pool.blocks_needed)
                 self._overflow()
             batch.tokens_left = room
             if batch.decode_all():
                 self.tightest = min(self.tightest, tightest)
             return
-        self.decodes = sorted(self.candidates(server.decoding), key=self.order)
+        self._list_decodes()
         for candidate in self.decodes:
             if candidate.remaining > limit:
                 break
             self._place_decode(candidate.request)
+
+    def _list_decodes(self) -> None:
+        if not self.alike:
+            self.decodes = sorted(self.candidates(self.server.decoding), key=self.order)
 
     def _overflow(self) -> None:
         """Preempts until the decodes of the others fit, where it is not vLLM's choice (``decode_all``'s) who goes."""
@@ -56,7 +82,7 @@ class Urgent(Decision):
 
     def _place_decode(self, request: Request) -> None:
         """Gives an urgent decode its token, if need be at the cost of another."""
-        if request not in self.batch.preempted:
+        if request not in self.batch.preempted and self.room_for(request) > 0:
             if not self._free(self.batch.growth(request)):
                 self._preempt_for(request)
             if request not in self.batch.preempted:
@@ -79,7 +105,7 @@ class Urgent(Decision):
 
     def _place_urgent_in_order(self) -> None:
         """The urgent of all kinds, by remaining time."""
-        self.decodes = sorted(self.candidates(self.server.decoding), key=self.order)
+        self._list_decodes()
         ready = [*self.decodes, *self.started, *self.candidates(self._urgent_newcomers())]
         place = {
             Phase.DECODING: self._place_decode,
@@ -95,16 +121,19 @@ class Urgent(Decision):
         if self.limit > -inf and isinstance(waiting, PriorityQueue):
             for request in waiting.fresh.front(self.policy.candidates).requests:
                 if self.on_time(request):
-                    if self.slack.remaining(request) > self.limit:
+                    if self.slack.remaining(request) <= self.limit:
+                        yield request
+                    elif not self.bound.returns_first(request):
                         return
-                    yield request
 
     def _place_newcomer(self, request: Request) -> None:
-        batch, whole = self.batch, self.policy.admission != "chunk"
-        tokens = request.known_tokens if whole else min(max(0, self.room_for(request)), request.known_tokens)
+        batch, room = self.batch, self.room_for(request)
+        if room < 1:
+            return
+        tokens = request.known_tokens
+        if self.policy.admission == "chunk":
+            tokens = longest_chunk(self, request, min(room, tokens))
         blocks = self.server.blocks_for(tokens) + batch.watermark
-        if blocks > batch.blocks_left and (blocks > self.server.total_blocks or not (self.decodes or self.started)):
-            return  # nobody who could yield
         if self.exclusive(request) and self.keeps(request) and self._free(blocks):
             self.admit(request)
 
@@ -113,24 +142,41 @@ class Urgent(Decision):
             return
         room = min(self.room_for(request), request.prefill_left)
         if room > 0:
-            self._free(self.batch.shortage(request, room))
+            self._free(self.batch.shortage(request, longest_chunk(self, request, room)))
             self.grant(request, room)
 
     # -- who yields ---------------------------------------------------------------------------------------------------
 
     def _free(self, blocks: int) -> bool:
-        """Preempts who is not urgent, the most deferrable first (``victim``), until ``blocks`` are free (stated)."""
+        """Preempts requests that are not urgent, the most deferrable first, until ``blocks`` are free (stated).
+
+        Returns whether they are. Where all of these requests together do not free enough, none is preempted.
+        """
         batch = self.batch
-        while batch.blocks_left < blocks:
-            deferrable = list(self._deferrable())
-            if not deferrable:
-                return False
-            batch.preempt(max(deferrable, key=lambda each: reluctance(self.slack, each, self.policy.victim)))
-        return True
+        if batch.blocks_left < blocks <= self._reach:
+            yielding = list(self._deferrable())
+            self._reach = batch.blocks_left + sum([request.blocks for request in yielding])
+            if blocks <= self._reach:
+                self._preempt_until(blocks, yielding)
+        return batch.blocks_left >= blocks
+
+    def _free_at_most(self, blocks: int) -> None:
+        """The same for many decodes, of which each block that is freed serves another: preempts even if not enough."""
+        self._preempt_until(blocks, list(self._deferrable()))
+
+    def _preempt_until(self, blocks: int, yielding: list[Request]) -> None:
+        batch = self.batch
+        yielding.sort(key=lambda each: reluctance(self.slack, each, self.policy.victim))
+        while yielding and batch.blocks_left < blocks:
+            batch.preempt(yielding.pop())
 
     def _deferrable(self) -> Iterator[Request]:
+        """The running requests that may yield to an urgent one."""
+        if self.policy.preemption == "pause":
+            return
         batch = self.batch
-        for candidate in [*self.decodes, *self.started]:
+        alike = self.candidates(self.server.decoding) if self.alike else ()
+        for candidate in [*self.decodes, *alike, *self.started]:
             request = candidate.request
             placed = request in batch.decodes or request in batch.prefills or request in batch.preempted
             if not (placed or self.urgent(candidate)):
@@ -142,7 +188,7 @@ class Urgent(Decision):
 
     def _preempt_for(self, request: Request) -> None:
         """vLLM's own mechanism, on which the paper relies when memory overflows: the newest not yet served goes."""
-        batch = self.batch
+        batch, self._reach = self.batch, inf
         while batch.growth(request) > batch.blocks_left and request not in batch.preempted:
             served = {*batch.decodes, *batch.prefills, *batch.preempted}
             batch.preempt(self.outgrown(each for each in self.server.running_requests if each not in served))
