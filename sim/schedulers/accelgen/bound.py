@@ -84,12 +84,12 @@ class BoundAccelGen(Scheduler):
 
     def returns_first(self, request: Request) -> bool:
         """Whether a waiting request was preempted, and so waits before those that were not."""
-        return request.preemptions > 0 and self.policy.victims == "first"
+        return request.preemptions > 0 and self.policy.victims != "by_slack"
 
     @property
     def returning(self) -> list[Request]:
         """The first such requests, in order of arrival."""
-        if not self.server.history.preemptions:
+        if not self.server.history.preemptions or self.policy.victims == "by_slack":
             return []
         waiting = (request for front in self.fronts() for request in takewhile(self.returns_first, front.requests))
         return sorted(waiting, key=attrgetter("id"))
@@ -221,9 +221,9 @@ class BoundAccelGen(Scheduler):
         return self.server.waiting.fronts(self.policy.candidates)
 
     def least(self) -> float:
-        """The shortest prompt that may be the next to start, tokens; that of the first preempted request, if any."""
-        if returning := self.returning:
-            return returning[0].prefill_left
+        """The shortest prompt that may be the next to start, tokens; that of the first in line if it blocks others."""
+        if self.policy.victims == "head_of_line" and self.returning:
+            return self.returning[0].prefill_left
         return min([front.least for front in self.fronts()])
 
     def most(self, blocks: int) -> float:

@@ -42,7 +42,7 @@ class Filling(Urgent):
         """Windows of alike remaining time, one after the other, until GPU or cache is full."""
         if self.batch.blocks_left <= self.batch.watermark and not (self.started or self.decodes or self.alike):
             return  # the common case of a full cache: all decodes run, and nobody else can
-        if self.policy.victims == "first":
+        if self.bound.returning:
             self._place_victims()
         for window, decodes in self._windows(self._others()):
             if self.batch.tokens >= self.budget(self.tightest):
@@ -87,11 +87,12 @@ class Filling(Urgent):
                 self.offer(request)
 
     def _place_victims(self) -> None:
-        """Restarts the preempted requests in order of arrival, up to the first for which the cache has no room."""
+        """Restarts the preempted requests for which the cache has room, in order of arrival."""
         for request in self._returning() if self._may_admit else ():
-            if not self.holds(request):
+            if self.holds(request):
+                self.admit(request)
+            elif self.policy.victims == "head_of_line":
                 return
-            self.admit(request)
 
     def _returning(self) -> Iterator[Request]:
         """Preempted requests that wait, but for long prompts that ERA keeps out."""
@@ -113,12 +114,12 @@ class Filling(Urgent):
         return not self.batch.preempted or self.policy.after_preemption
 
     def _newcomers(self) -> list[Request]:
-        """Waiting requests that the cache has room for; none while it has no room for a preempted one."""
+        """Waiting requests that the cache has room for; none while one blocks the line for which it has no room."""
         room = self.batch.blocks_left - self.batch.watermark
         if room < 1 or not self._may_admit or not self.server.waiting.size:
             return []
         most, taken = self.bound.most(room), self.batch.prefills
-        if not all(map(self.holds, self._returning())):
+        if self.policy.victims == "head_of_line" and not all(map(self.holds, self._returning())):
             return []
         return [request for front in self.bound.fronts() for request in front.up_to(most) if request not in taken]
 

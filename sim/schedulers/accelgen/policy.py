@@ -87,11 +87,12 @@ class AccelGen(Scheduler):
     """What the request that yields to an urgent one loses: its cache, to be computed anew (vLLM's preemption), or only
     its place in the batch ("pause": the cache is kept, so an urgent request starts only where the cache has room for
     it) (the paper says "preempt from the current batch"; inferred)."""
-    victims: Literal["first", "by_slack"] = "first"
-    """Where a preempted request waits: before all others, in order of arrival, and while the cache has no room for it
-    no request starts but an urgent one ("first": vLLM's rule, whose preemption the paper uses); or by its remaining
-    time like the others ("by_slack": the literal reading, by which it waits for the whole backlog whose deadlines
-    passed earlier) (inferred)."""
+    victims: Literal["first", "head_of_line", "by_slack"] = "first"
+    """Where a preempted request waits: before all others, in order of arrival ("first"); the same, and while the cache
+    has no room for it only urgent requests start ("head_of_line": vLLM's rule to the letter); or by its remaining time
+    like the others ("by_slack": the literal reading, by which it waits for all requests whose deadlines passed before
+    that of its next token). The paper relies on vLLM's preemption and does not say where the preempted wait
+    (inferred)."""
     overflow: Victim = "newest"
     """Who is preempted when the decodes outgrow the cache: vLLM's choice, on which the paper relies; or an option."""
     stalls: bool = True
