@@ -149,7 +149,7 @@ def test_before_anything_was_measured_the_pivot_stands_in() -> None:
 
 def test_completion_slos_are_spread_over_the_remaining_iterations() -> None:
     """3 chunks and 99 decodes of 20 ms take 2.04 s of the 12.24 s left: 0.1 s of waiting for each iteration."""
-    stage = Stage()
+    stage = Stage(completion="spread")
     stage.history(longest=0.5, chunk=10, iterations=50, seconds=1.0)
     request = stage.waiting(30, SLO(jct=12.24 + 1.0))
     request.predicted_output = 100.0
@@ -161,7 +161,7 @@ def test_completion_slos_are_spread_over_the_remaining_iterations() -> None:
 
 
 def test_lateness_of_completion_slos_carries_over_and_preemptions_cost() -> None:
-    stage = Stage(default_output=51)
+    stage = Stage(default_output=51, completion="spread")
     stage.history(longest=0.5, chunk=10, iterations=50, seconds=1.0)
     request = stage.waiting(10, SLO(jct=5.0))
     on_time = stage.slack().remaining(request)

@@ -34,6 +34,7 @@ ANY = st.builds(
     refresh=st.sampled_from((0.0, 0.1)),
     static_chunk=st.integers(20, 80),
     candidates=st.sampled_from((2, 64)),
+    recent=st.sampled_from((1, 5)),
 )
 
 
@@ -72,8 +73,13 @@ OTHERWISE: list[dict[str, Any]] = [
     {"execution": "exact"},
     {"execution": "mean"},
     {"execution": "one"},
-    {"completion": "deadline"},
+    {"completion": "spread"},
     {"completion": "proportional"},
+    {"victims": "by_slack"},
+    {"victims": "head_of_line"},
+    {"longest": "recent", "recent": 5},
+    {"longest": "budget"},
+    {"preemption": "pause"},
     {"overflow": "deferrable"},
     {"overflow": "loosest"},
     {"overflow": "longest"},

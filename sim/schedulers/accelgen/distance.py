@@ -83,7 +83,8 @@ def by_distance(decision: Decision, window: list[Request], crowds: Sequence[Crow
     """Repeatedly takes the request that is nearest to what is available: argmin of (A_c - D_c)^2 + (A_m - D_m)^2.
 
     Decodes that need a block have equal demands, and so have those that need none: the first of each stands for all.
-    What cannot be met now cannot be met later in this batch, for what is available only shrinks.
+    What cannot be met now cannot be met later in this batch, for what is available only shrinks; but for the budget when
+    the first member comes that has an SLO.
     """
     lines = [Line(decision, [request]) for request in window if request.phase is not Phase.DECODING]
     decodes = [request for request in reversed(window) if request.phase is Phase.DECODING]
@@ -92,6 +93,7 @@ def by_distance(decision: Decision, window: list[Request], crowds: Sequence[Crow
         alike = [[request for request in decodes if growth[request] == blocks] for blocks in (1, 0)]
         lines += [Line(decision, requests) for requests in alike if requests]
     lines += [crowd for crowd in crowds if crowd.number]
+    everybody = lines
     while not all(line.decodes for line in lines):
         nearest, least, met = None, inf, []
         for line in lines:
@@ -102,8 +104,10 @@ def by_distance(decision: Decision, window: list[Request], crowds: Sequence[Crow
                     nearest, least = line, away
         if nearest is None:
             return
+        budget = decision.budget(decision.tightest)
         select(decision, nearest, met, window)
-        lines = [line for line in met if line.number]
+        grown = decision.budget(decision.tightest) > budget
+        lines = [line for line in (everybody if grown else met) if line.number]
     if crowds and not decision.batch.decodes:
         take_crowds(decision, [line for line in lines if isinstance(line, Crowd)])
         return

@@ -67,10 +67,11 @@ class AccelGen(Scheduler):
     execution: Execution = "chunks"
     """T_e: chunks left, rounded up, times the longest iteration; or not rounded ("exact"), times the mean iteration
     ("mean"), or one longest iteration for everybody ("one") (the factors are stated, the form is inferred)."""
-    completion: Completion = "spread"
-    """Iteration deadlines from a completion SLO: its slack spread over the iterations left (stated); or all of the
-    slack at once ("deadline"), or the SLO's even share for every iteration since the arrival ("proportional")
-    (inferred)."""
+    completion: Completion = "deadline"
+    """Iteration deadlines from a completion SLO: all of its slack at once ("deadline", this project's own); the slack
+    spread over the iterations left ("spread", stated, by which a nearly finished job is the most deferrable of all); or
+    the SLO's even share for every iteration since the arrival ("proportional", inferred). The default is the form that
+    keeps most jobs within their SLO: docs/accelgen.md has the figures."""
     longest: Longest = "ever"
     """Which iteration is T_max, the longest: of all time ("ever", the literal reading, which one long prompt raises for
     good), of the latest ``recent`` iterations ("recent"), or what a full token budget takes by Equation (6) for the

@@ -25,9 +25,9 @@ class Slack:
 
     T_w is the wait since the latest token (since the arrival before the first). T_e is the number of chunks that its
     prompt still needs, by the mean chunk so far, times the longest iteration so far (both stated; the product and the
-    rounding up are inferred, see ``execution``). A request with a completion SLO has per-iteration deadlines: what its
-    deadline leaves after its remaining execution is spread evenly over its remaining iterations, so that earliness and
-    lateness carry over (stated; ``completion`` has other forms); that execution is iterations left x mean iteration x
+    rounding up are inferred, see ``execution``). A request with a completion SLO may wait for what its deadline leaves
+    after its remaining execution; or, as stated, for this slack spread evenly over its remaining iterations, so that
+    earliness and lateness carry over (see ``completion``); that execution is iterations left x mean iteration x
     (1 + preemptions per request) (inferred).
     """
 
