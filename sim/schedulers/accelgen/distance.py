@@ -83,8 +83,8 @@ def by_distance(decision: Decision, window: list[Request], crowds: Sequence[Crow
     """Repeatedly takes the request that is nearest to what is available: argmin of (A_c - D_c)^2 + (A_m - D_m)^2.
 
     Decodes that need a block have equal demands, and so have those that need none: the first of each stands for all.
-    What cannot be met now cannot be met later in this batch, for what is available only shrinks; but for the budget when
-    the first member comes that has an SLO.
+    What cannot be met now cannot be met later in this batch, for what is available only shrinks: but for the budget,
+    when the first member comes that has an SLO.
     """
     lines = [Line(decision, [request]) for request in window if request.phase is not Phase.DECODING]
     decodes = [request for request in reversed(window) if request.phase is Phase.DECODING]
