@@ -11,13 +11,16 @@ from sim.request import Phase, Request
 from sim.scheduler import Scheduler
 from sim.server import Server
 
+NULL_BLOCKS = 1
+"""Blocks of ``num_gpu_blocks`` that hold no request: vLLM V1 keeps block 0 as padding."""
+
 
 @dataclass(frozen=True)
 class VllmV1(Scheduler):
     """First come first served; running requests first, then admissions, and none after a preemption.
 
     Source: ``vllm/v1/core/sched/scheduler.py``, version 0.33.0, synchronous, without prefix caching. Versions up to
-    0.11.2 are ``reserve_full_prompt=False``. The null block is the cache size's affair (one block less).
+    0.11.2 are ``reserve_full_prompt=False``. ``kv_blocks`` are the usable blocks, one fewer than ``num_gpu_blocks``.
     """
 
     max_num_batched_tokens: Count = 2048
@@ -28,7 +31,7 @@ class VllmV1(Scheduler):
     reserve_full_prompt: bool = True
     """Admit only if the whole prompt would fit now; nothing is reserved (``scheduler_reserve_full_isl``)."""
     watermark: PartShare = 0.0
-    """Share of the blocks that admissions leave free while others run."""
+    """Share of all blocks, the null block included, that admissions leave free while other requests run."""
 
     def schedule(self, server: Server) -> Batch:
         batch = server.new_batch(self.max_num_batched_tokens)
@@ -64,13 +67,14 @@ class VllmV1(Scheduler):
 
     def _admit(self, server: Server, batch: Batch, threshold: int) -> None:
         running = server.running_count
+        watermark = int(self.watermark * (server.total_blocks + NULL_BLOCKS))
         for request in server.waiting:
             tokens = min(request.known_tokens, threshold)
             if running >= self.max_num_seqs or not batch.tokens_left:
                 break
             if tokens > batch.tokens_left and not self.chunked_prefill:
                 break
-            batch.watermark = int(self.watermark * server.total_blocks) if running else 0
+            batch.watermark = watermark if running else 0
             full = server.blocks_for(request.known_tokens)
             if self.reserve_full_prompt and full + batch.watermark > batch.blocks_left:
                 break
