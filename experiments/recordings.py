@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from experiments.recorded_files import name_of, read_files
 from sim.scheduler import Scheduler
-from sim.schedulers.fastgen import FastGen
+from sim.schedulers.fastgen import DELAYS, FastGen
 from sim.schedulers.fastserve.policy import LENGTHS, FastServe
 from sim.schedulers.orca import Orca
 from sim.schedulers.sarathi import Sarathi
 from sim.schedulers.vllm import Vllm
-from sim.schedulers.vllm_v1 import VllmV1
+from sim.schedulers.vllm_v1 import NULL_BLOCKS, VllmV1
 from traces import Trace, TraceRow
 from traces.errors import SlosimError
 
 Settings = dict[str, Any]
 
+Known = tuple[Any, ...]
+"""The values of a setting that are modelled; empty: any."""
+OFF: Known = (None, False, 0, "off")
+"""Values of any other setting that change nothing."""
+SWITCH: Known = ("on", "off")
+V1 = "vllm.v1.core.sched.scheduler.Scheduler"
+
 LONGEST_OF_ARTIFACT = 0.0025
 """Seconds: the profile in FastServe's artifact says 1.5 to 2.5 ms for prompts of any length."""
+
+
+class NotModelled(SlosimError):
+    """A recording's scheduler or settings that no policy stands for."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class Recording:
     ids: list[str]
     trace: Trace
     steps: list[dict[str, Any]]
+    requests: list[dict[str, str]]
+    """First token, finish and preemptions of each request, where they were recorded."""
 
     @property
     def settings(self) -> Settings:
@@ -44,27 +55,43 @@ class Recording:
     @property
     def kv_blocks(self) -> int:
         """Blocks that requests can hold."""
-        return int(self.meta.get("usable_blocks") or self.settings["num_gpu_blocks"])
+        null = NULL_BLOCKS if self.meta["scheduler"] == V1 else 0
+        return int(self.meta.get("usable_blocks") or self.settings["num_gpu_blocks"] - null)
 
 
 def read_recording(path: Path) -> Recording:
-    """Reads ``NAME.meta.json`` and, beside it, ``NAME.steps.jsonl.gz`` and the trace that the settings name."""
-    name = path.name.removesuffix(".meta.json")
-    if name == path.name:
-        raise SlosimError(f"{path}: give a recording by its NAME.meta.json")
+    """Reads a recording by its ``NAME.meta.json`` or ``steps/NAME.parquet``."""
+    meta, steps, requests, rows = read_files(path)
     try:
-        meta = json.loads(path.read_text())
-        with gzip.open(path.with_name(f"{name}.steps.jsonl.gz"), "rt") as lines:
-            steps = [step for step in map(json.loads, lines) if not _only_flushes(step)]
-        with open(path.with_name(meta["settings"]["trace"]), newline="") as file:
-            rows = sorted(csv.DictReader(file), key=lambda row: float(row["arrived_at"]))
-    except (OSError, KeyError, ValueError) as error:
+        rows.sort(key=lambda row: float(row["arrived_at"]))
+        trace = Trace.from_rows([
+            TraceRow(float(row["arrived_at"]), prompt := int(row["prompt_tokens"]), _stop(meta, prompt, row))
+            for row in rows
+        ])  # fmt: skip
+        steps = [step for step in steps if not _only_flushes(step)]
+        return Recording(name_of(path), meta, [row["request_id"] for row in rows], trace, steps, requests)
+    except (KeyError, TypeError, ValueError) as error:
         raise SlosimError(f"{path}: not a complete recording ({type(error).__name__}: {error})") from error
-    trace = Trace.from_rows([
-        TraceRow(float(row["arrived_at"]), prompt := int(row["prompt_tokens"]), _stop(meta, prompt, row))
-        for row in rows
-    ])  # fmt: skip
-    return Recording(name, meta, [row["request_id"] for row in rows], trace, steps)
+
+
+def policy_of(recording: Recording) -> Scheduler:
+    """The policy that stands for the recorded scheduler with its settings. Raises ``NotModelled`` where none does."""
+    kind, name, settings = recording.meta.get("scheduler"), recording.name, recording.settings
+    if kind not in POLICIES:
+        raise NotModelled(f"{name}: no policy stands for {kind!r}; there are {', '.join(POLICIES)}")
+    modelled = POLICIES[kind]
+    if beyond := not_modelled(modelled.known, settings):
+        raise NotModelled(f"{name}: {'; '.join(f'{setting}: not modelled' for setting in beyond)}")
+    try:
+        _ = [settings[needed] for needed in CLOCK]
+        return modelled.policy(settings)
+    except KeyError as error:
+        raise SlosimError(f"{name}: not a complete recording: it lacks the setting {error}") from error
+
+
+def not_modelled(known: dict[str, Known], settings: Settings) -> list[str]:
+    """Settings with a value that the policy would ignore. A setting that is not known must be off."""
+    return sorted(name for name, value in settings.items() if (values := known.get(name, OFF)) and value not in values)
 
 
 def _stop(meta: dict[str, Any], prompt: int, row: dict[str, str]) -> int:
@@ -88,6 +115,7 @@ def _vllm(settings: Settings) -> Scheduler:
         chunked_prefill=settings["chunked_prefill"] == "on",
         preemption=settings["preemption_mode"],
         max_paddings=settings["max_paddings"] if old else None,
+        watermark=float(settings.get("watermark", Vllm.watermark)),
     )
 
 
@@ -108,6 +136,7 @@ def _sarathi(settings: Settings) -> Scheduler:
         chunk_size=settings["chunk_size"],
         max_num_seqs=settings["max_num_seqs"],
         max_model_len=settings["max_model_len"],
+        watermark=float(settings.get("watermark", Sarathi.watermark)),
     )
 
 
@@ -130,7 +159,7 @@ def _fastserve(settings: Settings) -> FastServe:
     range of its times is known: it makes no difference where every prompt joins level 0."""
     quantum, skips = settings["base_quantum"], settings["scheduler"] == "sj-mlfq"
     if skips and settings["profile"] == "artifact" and quantum < LONGEST_OF_ARTIFACT:
-        raise SlosimError(f"the artifact's times are not known well enough for a first quantum of {quantum} s")
+        raise NotModelled(f"the artifact's times are not known well enough for a first quantum of {quantum} s")
     per_token = settings["b"] + settings["c"]
     cost = tuple(settings["a"] + per_token * length for length in LENGTHS)
     return FastServe(
@@ -150,19 +179,58 @@ def _fastserve(settings: Settings) -> FastServe:
 
 BEYOND = {
     "vllm.core.scheduler.Scheduler": 1,
-    "vllm.v1.core.sched.scheduler.Scheduler": 0,
+    V1: 0,
     "mii.batching.ragged_batching.RaggedBatchBase": 1,
 }
 """Tokens beyond the model's length, prompt included, that a request has when the recorded engine ends it for that."""
 
-POLICIES: dict[str, Callable[[Settings], Scheduler]] = {
-    "vllm.core.scheduler.Scheduler": _vllm,
-    "vllm.v1.core.sched.scheduler.Scheduler": _vllm_v1,
-    "SarathiScheduler": _sarathi,
-    "OrcaScheduler": _orca,
-    "mii.batching.ragged_batching.RaggedBatchBase": _fastgen,
-    "FastServe sj-mlfq": _fastserve,
-    "FastServe mlfq": _fastserve,
-    "FastServe fcfs": _fastserve,
-}
+
+class Modelled(NamedTuple):
+    """A policy made of a recorded scheduler's settings, and the settings that it models."""
+
+    policy: Callable[[Settings], Scheduler]
+    known: dict[str, Known]
+
+
+def _known(*any_value: str, **values: Known) -> dict[str, Known]:
+    return dict.fromkeys((*CLOCK, "trace", *any_value), ()) | values
+
+
+CLOCK = ("a", "b", "c", "d", "block_size", "num_gpu_blocks", "max_model_len")
+"""Settings of every recording: the fake clock's, the cache's and the model's."""
+SARATHI = _known(
+    "chunk_size", "max_num_seqs", "watermark", dynamic=(False,), scheduler=("sarathi", "orca"), stop_rule=("total",)
+)
+FASTSERVE = _known(
+    "max_num_batched_tokens", "max_num_seqs", "base_quantum", "quantum_factor", "starvation_threshold",
+    "starvation_period", "num_min_free_blocks_threshold", "num_cpu_blocks",
+    scheduler=("sj-mlfq", "mlfq", "fcfs"), proactive_offloading=SWITCH, profile=("cost", "artifact"),
+)  # fmt: skip
+
+POLICIES: dict[str, Modelled] = {
+    "vllm.core.scheduler.Scheduler": Modelled(
+        _vllm,
+        _known(
+            "version", "max_num_batched_tokens", "max_num_seqs", "max_paddings", "num_cpu_blocks", "watermark",
+            chunked_prefill=SWITCH, preemption_mode=("recompute", "swap"), block_manager=("v1",),
+        ),
+    ),
+    V1: Modelled(
+        _vllm_v1,
+        _known(
+            "version", "max_num_batched_tokens", "max_num_seqs", "long_prefill_token_threshold", "watermark",
+            "hash_block_size", chunked_prefill=SWITCH, scheduler_reserve_full_isl=(True, False), policy=("fcfs",),
+            prefill_schedule_interval=(0, 1),
+        ),
+    ),
+    "SarathiScheduler": Modelled(_sarathi, SARATHI),
+    "OrcaScheduler": Modelled(_orca, SARATHI),
+    "mii.batching.ragged_batching.RaggedBatchBase": Modelled(
+        _fastgen,
+        _known("max_ragged_batch_size", "max_num_seqs", "max_tracked_sequences", flush=tuple(DELAYS)),
+    ),
+    "FastServe sj-mlfq": Modelled(_fastserve, FASTSERVE),
+    "FastServe mlfq": Modelled(_fastserve, FASTSERVE),
+    "FastServe fcfs": Modelled(_fastserve, FASTSERVE),
+}  # fmt: skip
 """Which policy stands for which recorded scheduler."""

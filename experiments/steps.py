@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 from costmodel import BatchShape
-from experiments.recordings import POLICIES, Recording, read_recording
+from experiments.recordings import Recording, policy_of, read_recording
 from sim.batch import Batch
 from sim.result import RunResult
 from sim.server import Server
@@ -100,15 +99,14 @@ def _in_words(field: str, ours: Any, theirs: Any) -> str:
 
 
 def check_steps(path: Path) -> int:
-    """Replays a recording; returns the number of steps, all equal. Raises ``Difference`` at the first that is not."""
+    """Replays a recording; returns the number of steps, all equal. Raises ``Difference`` at the first that is not,
+    and ``NotModelled`` if the recorded scheduler has a setting that no policy has."""
     recording = read_recording(path)
-    kind = recording.meta["scheduler"]
-    if kind not in POLICIES:
-        raise SlosimError(f"{path}: no policy stands for {kind!r}; there are {', '.join(POLICIES)}")
+    policy = policy_of(recording)
     replay = _replay(recording)
     result = simulate(
         recording.trace,
-        POLICIES[kind](recording.settings),
+        policy,
         replay,
         kv_blocks=recording.kv_blocks,
         block_size=recording.settings["block_size"],
@@ -118,7 +116,7 @@ def check_steps(path: Path) -> int:
         raise Difference(
             f"{recording.name}: the policy ends after {replay.step} of {len(recording.steps)} recorded steps"
         )
-    _check_requests(path, recording, result)
+    _check_requests(recording, result)
     return replay.step
 
 
@@ -128,17 +126,13 @@ def _replay(recording: Recording) -> Replay:
     return (FastServeReplay if recording.meta["scheduler"].startswith("FastServe") else Replay)(recording)
 
 
-def _check_requests(path: Path, recording: Recording, result: RunResult) -> None:
+def _check_requests(recording: Recording, result: RunResult) -> None:
     """First token, finish and preemptions of every request, where the recording has them."""
-    file = path.with_name(f"{recording.name}.requests.csv")
-    if not file.exists():
-        return
     place = {name: row for row, name in enumerate(recording.ids)}
-    with open(file, newline="") as lines:
-        for row in csv.DictReader(lines):
-            at = place[row["request_id"]]
-            for field, convert in (("first_token_at", float), ("finished_at", float), ("preemptions", int)):
-                ours = result.requests[field][at]
-                if row[field] and ours != convert(row[field]):
-                    words = _in_words(field, ours, row[field])
-                    raise Difference(f"{recording.name}: {row['request_id']}: {words}")
+    for row in recording.requests:
+        at = place[row["request_id"]]
+        for field, convert in (("first_token_at", float), ("finished_at", float), ("preemptions", int)):
+            ours = result.requests[field][at]
+            if row[field] and ours != convert(row[field]):
+                words = _in_words(field, ours, row[field])
+                raise Difference(f"{recording.name}: {row['request_id']}: {words}")

@@ -24,6 +24,12 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def recordings(root: Path) -> Path:
+    """The recorded runs that ship with the repository."""
+    return root / "tests" / "recordings"
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference data: SLOSIM_SHARED, else `shared` beside the repository; tests skip without it."""
     folder = Path(os.environ.get("SLOSIM_SHARED") or ROOT.parent / "shared")

@@ -26,8 +26,8 @@ results = st.builds(
 
 
 @pytest.fixture
-def recorded(shared: Path) -> dict[str, Any]:
-    return json.loads((shared / "golden" / "vllm-bench-metrics.json").read_text("utf-8"))
+def recorded(recordings: Path) -> dict[str, Any]:
+    return json.loads((recordings / "vllm-bench-metrics.json").read_text("utf-8"))
 
 
 def expected_keys(expected: dict[str, Any]) -> dict[str, float]:
