@@ -129,7 +129,7 @@ def _from_the_first_arrival(trace: Trace, keep_start: bool) -> Trace:
     if keep_start or first == 0:
         return replace(trace, reading=replace(reading, start_kept=keep_start))
     told = first if reading.first_arrival is None else reading.first_arrival
-    reading = replace(reading, first_arrival=told, time_unit=reading.time_unit or "s")
+    reading = replace(reading, first_arrival=told, time_unit=reading.time_unit or "s", start_kept=False)
     return replace(trace.with_arrivals(trace.arrived_at - first), reading=reading)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from traces.distributions import Distribution
 from traces.errors import SlosimError, asked_by
 from traces.readers.parquet import ParquetRows, parquet_columns, parquet_names
+from traces.readers.rows import Rows
 from traces.readers.table import Asked, Layout, opened_rows, trace_of
 from traces.storage import OBJECTIVES
 from traces.trace import Trace
@@ -50,18 +51,20 @@ def rows_file(
     asked = Asked(skip_empty, columns, time_unit, keep_start, requests, sort, outputs, seed)
     rows = opened_rows(path, requests)
     about = rows.about if isinstance(rows, ParquetRows) else {}
-    if check_digest and isinstance(rows, ParquetRows) and "digest" in about:
-        _check_digest(rows, about["digest"])
-    return replace(trace_of(rows, LAYOUT, asked), name=str(about.get("name") or path.name.split(".")[0]))
+    name = str(about.get("name") or path.name.split(".")[0])
+    if not check_digest or "digest" not in about:
+        return replace(trace_of(rows, LAYOUT, asked), name=name)
+    saved = _checked(rows, about["digest"])
+    plain = asked._replace(keep_start=False, requests=None, sort=False) == Asked()
+    return replace(saved if plain else trace_of(rows, LAYOUT, asked), name=name)
 
 
-def _check_digest(rows: ParquetRows, digest: str) -> None:
-    """Raise SlosimError unless the file holds the trace that was saved."""
-    saved = trace_of(
-        rows, LAYOUT, Asked(keep_start=True, sort=True, time_unit="s" if "arrived_at" in rows.names else None)
-    )
+def _checked(rows: Rows, digest: str) -> Trace:
+    """Return the trace with the clock that it was saved with; raise SlosimError unless it is the one that was saved."""
+    saved = trace_of(rows, LAYOUT, Asked(keep_start=True, sort=True, time_unit="s"))
     if saved.digest != digest:
         told = "the file is damaged or was changed: its requests do not have the digest that it carries"
-        raise SlosimError(
-            f"{rows.path}: {told}; save the trace again, or take it as it is with {asked_by(check_digest=False)}"
-        )
+        way = f"save the trace again, or take it as it is with {asked_by(check_digest=False)}"
+        raise SlosimError(f"{rows.path}: {told}; {way}")
+    assert saved.reading is not None
+    return replace(saved, reading=replace(saved.reading, time_evidence="the format says so"))

@@ -31,7 +31,7 @@ from traces.readers.headers import (
 from traces.readers.json_lines import JsonRows
 from traces.readers.parquet import ParquetRows
 from traces.readers.rows import Rows, Shards, first_character, shards, shown_cell
-from traces.readers.times import DATES, UNITS, Clock, clock, shown, since_first
+from traces.readers.times import DATES, UNITS, Clock, TooFew, clock, shown, since_first
 from traces.reading import Reading
 from traces.storage import OBJECTIVES
 from traces.trace import Trace
@@ -101,10 +101,12 @@ def trace_of(rows: Rows, layout: Layout, asked: Asked) -> Trace:
     """Read a trace; raises SlosimError naming line, field and value of what is wrong."""
     if asked.time_unit is not None and asked.time_unit not in UNITS:
         raise SlosimError(f"{asked_by(time_unit=asked.time_unit)}: there is no such unit; known are {', '.join(UNITS)}")
-    trace = _Table.read(rows, layout, asked).trace()
-    enough = rows.whole or (len(trace) >= (asked.requests or 0) and _in_order(trace))
-    if enough:
-        return trace
+    try:
+        trace = _Table.read(rows, layout, asked).trace()
+        if rows.whole or (len(trace) >= (asked.requests or 0) and _in_order(trace)):
+            return trace
+    except TooFew:
+        pass
     return _Table.read(opened_rows(rows.path), layout, asked).trace()
 
 
@@ -237,7 +239,7 @@ class _Table:
             if name == self.layout.required.get("arrived_at", "arrived_at") or self._is_own(name)
             else None
         )
-        return clock(column.values, tokens, defined, name, str(self.rows.path))
+        return clock(column.values, tokens, defined, name, str(self.rows.path), self.rows.whole)
 
     def _is_own(self, name: str) -> bool:
         known = (self.layout.required.get("arrived_at"), *self.layout.optional.get("arrived_at", ()))

@@ -16,6 +16,7 @@ __all__ = [
     "DATES",
     "UNITS",
     "Clock",
+    "TooFew",
     "clock",
     "date_of",
     "is_epoch",
@@ -33,6 +34,8 @@ _EPOCH = (1_420_000_000, 2_210_000_000)
 """Seconds from 1970 to 2015 and to 2040: a stamp between them is taken as a date, in whatever unit it falls there."""
 _PLAUSIBLE_RATES, _PLAUSIBLE_TOKENS = (0.01, 100.0), (10.0, 5e5)
 """Requests and tokens per second that a recorded workload may have (a whole fleet in production has some 100,000)."""
+_LONGEST = 200 * 86_400.0
+"""Seconds that a recording may take (BurstGPT's takes 121 days)."""
 _POSSIBLE_RATE, _POSSIBLE_TOKENS = 0.001, 1.0
 _WIDEST_GAP = 10.0
 """Mean gap in a unit up to which fractional stamps are taken as seconds."""
@@ -50,10 +53,17 @@ class Clock(NamedTuple):
     evidence: str
 
 
-def clock(values: NDArray[Any], tokens: float, defined: str | None, column: str, where: str) -> Clock:
+class TooFew(Exception):
+    """The unit depends on rates, which all rows of the file have to tell."""
+
+
+def clock(
+    values: NDArray[Any], tokens: float, defined: str | None, column: str, where: str, whole: bool = True
+) -> Clock:
     """Return the unit of these numbers: that of the format (`defined`) unless it is impossible, else by evidence.
 
-    `tokens` are all tokens of the requests. Raises SlosimError asking for the unit where the evidence leaves two.
+    `tokens` are all tokens of the requests. Raises SlosimError asking for the unit where the evidence leaves two, and
+    TooFew if rates have to decide but not the `whole` file was read.
     """
     epoch = _epoch_unit(values)
     if defined is not None and (epoch in (None, defined) or UNITS[epoch or "s"] < UNITS[defined]):
@@ -62,6 +72,8 @@ def clock(values: NDArray[Any], tokens: float, defined: str | None, column: str,
         return Clock(epoch, f"{column} counts from 1970: {_count(values)} digits")
     if unit := unit_in_name(column):
         return Clock(unit, f"the name {column} says so")
+    if not whole:
+        raise TooFew
     if not len(values) or values.max() == values.min():
         return Clock("s", "all arrivals are at the same time")
     return _by_rates(values, tokens, column, where)
@@ -158,7 +170,7 @@ def _by_rates(values: NDArray[Any], tokens: float, column: str, where: str) -> C
     gaps, span = len(values) - 1, float(values.max() - values.min())
     whole = bool((values == np.floor(values)).all())
     rates = {unit: (gaps * per / span, tokens * per / span) for unit, per in UNITS.items()}
-    likely = [unit for unit in ("s", "ms") if _within(rates[unit])]
+    likely = [unit for unit in ("s", "ms") if _within(rates[unit]) and span <= _LONGEST * UNITS[unit]]
     if not whole and "s" in likely and span / gaps <= _WIDEST_GAP:
         likely = ["s"]
     if not whole and likely == ["ms"] and _possible(rates["s"]):
