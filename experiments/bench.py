@@ -5,6 +5,7 @@ examples:
   python -m experiments.bench light heavy --json bench.json
   python -m experiments.bench --million
   python -m experiments.bench --sweep
+  python -m experiments.bench --reading
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any
 
 from experiments.measure import QUICK, Bench, Line, Scale, bare_timeouts, million
 from experiments.policy_cost import MOST_GROWTH, MOST_TIMES, Cost
+from experiments.reading_cost import HEADER as READING
+from experiments.reading_cost import reading_costs
 from experiments.sweep_cost import sweep_cost
 
 TITLES = {
@@ -43,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rate = bare_timeouts(scale.timeouts)
     print(f"Python {platform.python_version()}; SimPy: {rate:,.0f} bare timeouts per CPU second, which is ratio 1")
     lines: list[Line | Cost] = []
-    for name in options.groups or ([] if options.million or options.sweep else bench.groups()):
+    alone = options.million or options.sweep or options.reading
+    for name in options.groups or ([] if alone else bench.groups()):
         print(f"\n{TITLES[name]}\n{HEADER if name != 'backlog' else _header(scale.backlogs)}")
         for line in bench.groups()[name]():
             print(_in_words(line) if isinstance(line, Line) else _with_verdict(line), flush=True)
@@ -57,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cost = sweep_cost(scale.points)
         print(f"\n{cost}")
         figures["sweep"] = asdict(cost)
+    if options.reading or not (alone or options.groups):
+        figures["reading"] = _reading(scale.rows)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     return 0
@@ -67,6 +73,7 @@ def _options(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(TITLES)} (all, unless said)")
     parser.add_argument("--million", action="store_true", help="a million requests through vllm: CPU seconds, memory")
     parser.add_argument("--sweep", action="store_true", help="CPU time of a sweep per point, beside its simulation")
+    parser.add_argument("--reading", action="store_true", help="CPU time of reading trace files, beside pyarrow's")
     parser.add_argument("--quick", action="store_true", help="hardly any work: shows that it runs")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(arguments)
@@ -97,6 +104,15 @@ def _peak_memory() -> float:
     from resource import RUSAGE_SELF, getrusage
 
     return getrusage(RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def _reading(rows: int) -> list[dict[str, Any]]:
+    print(f"\n{READING}")
+    costs = []
+    for cost in reading_costs(rows):
+        print(cost, flush=True)
+        costs.append({**cost._asdict(), "ratio": cost.ratio, "verdict": cost.verdict})
+    return costs
 
 
 def _million(requests: int) -> dict[str, float]:

@@ -61,9 +61,11 @@ class Scale:
     rounds: int = 3
     million: int = 1_000_000
     points: int = 300
+    rows: int = 1_000_000
+    """Of the trace files that are read."""
 
 
-QUICK = Scale(60, 2_000, 20, (50, 100), (4, 8), (16, 32, 64), 1, 200, 5)
+QUICK = Scale(60, 2_000, 20, (50, 100), (4, 8), (16, 32, 64), 1, 200, 5, 500)
 
 
 def bare_timeouts(number: int) -> float:

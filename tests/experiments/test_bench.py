@@ -11,6 +11,7 @@ import pytest
 from experiments import measure
 from experiments.bench import TITLES, main
 from experiments.measure import QUICK, Bench, Stopwatch, bare_timeouts
+from experiments.reading_cost import ReadingCost
 from experiments.sweep_cost import SweepCost
 
 
@@ -88,3 +89,14 @@ def test_bare_timeouts_are_counted_per_cpu_second(monkeypatch: pytest.MonkeyPatc
     ticks = iter([1.0, 1.5])
     monkeypatch.setattr(measure, "process_time", lambda: next(ticks))
     assert bare_timeouts(100) == 200.0
+
+
+def test_what_reading_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bench.json"
+    assert main(["--quick", "--reading", "--json", str(path)]) == 0
+    found = json.loads(path.read_text())["reading"]
+    assert [each["name"] for each in found] == ["azure.csv", "burstgpt.csv", "mooncake.jsonl", "own.csv", "own.parquet"]
+    assert all(each["rows"] == QUICK.rows and each["ratio"] > 0 for each in found)
+    assert "own.parquet" in capsys.readouterr().out
+    assert str(ReadingCost("a.csv", 9, 0.31, 0.1, 0.01)).endswith("3.10     0.010  OVER")
+    assert ReadingCost("a.csv", 9, 0.29, 0.1, 0.01).verdict == "PASS"

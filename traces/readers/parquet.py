@@ -17,6 +17,8 @@ from traces.storage import FOOTER_KEY, arrow
 __all__ = ["ParquetRows", "parquet_columns", "parquet_names", "parquet_records"]
 
 _ROWS_AT_ONCE = 4096
+_OF_DAMAGE = (IndexError, ValueError, KeyError, OverflowError, MemoryError, NotImplementedError)
+"""What libraries raise on contents that no writer makes."""
 _EXPECTED = {"number": "a number", "time": "a number or a time", "objective": "a number"}
 
 
@@ -46,7 +48,12 @@ class ParquetRows:
     def read(self, wanted: Mapping[str, Kind]) -> dict[str, Column]:
         """Return these columns."""
         columns, _ = parquet_columns(self.path, list(wanted))
-        return {name: self._column(name, kind, columns[name]) for name, kind in wanted.items()}
+        try:
+            return {name: self._column(name, kind, columns[name]) for name, kind in wanted.items()}
+        except SlosimError:
+            raise
+        except _OF_DAMAGE as error:
+            raise SlosimError(f"{self.path}: the file is damaged ({str(error).splitlines()[0]})") from error
 
     def place(self, row: int, name: str) -> Place:
         """Find a value again."""
@@ -111,5 +118,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with pyarrow.parquet.ParquetFile(parquet_source(path), page_checksum_verification=True) as file:
             yield file
-    except (OSError, pyarrow.ArrowException) as error:
+    except SlosimError:
+        raise
+    except (OSError, pyarrow.ArrowException, *_OF_DAMAGE) as error:
         raise SlosimError(f"{path}: cannot read as Parquet: {(str(error) or 'damaged').splitlines()[0]}") from error
