@@ -16,10 +16,10 @@ from traces.readers.conversations import sharegpt
 from traces.readers.detect import container, detect
 from traces.readers.files import regular
 from traces.readers.own import rows_file
+from traces.readers.parts import joined, windowed
 from traces.readers.prompts import alpaca, custom, text
 from traces.readers.recorded import azure, burstgpt, mooncake, timed_trace, vidur
 from traces.readers.rows import shards
-from traces.readers.window import windowed
 from traces.reading import Reading
 from traces.trace import Trace
 
@@ -107,14 +107,16 @@ def _chosen(source: Path, format: str | None, options: Mapping[str, Any]) -> str
 
 def _read(chosen: str, source: Path, options: dict[str, Any]) -> Trace:
     """Read a file, or a folder: of rows as one table, of others file by file."""
-    trace = FORMATS[chosen].read(source, **options)
+    read = FORMATS[chosen].read
     if not source.is_dir() or chosen == "text":
-        return trace
-    reading = trace.reading or Reading(rows=len(trace))
+        return read(source, **options)
     files, others = shards(source)
-    read = f"{len(files)} files read as one trace: {_listed([path.name for path in files])}"
+    of_rows = "time_unit" in _parameters(chosen)
+    trace = read(source, **options) if of_rows else joined([read(file, **options) for file in files])
+    reading = trace.reading or Reading(rows=len(trace))
+    told = f"{len(files)} files read as one trace: {_listed([path.name for path in files])}"
     skipped = (f"skipped: {_listed(others)}",) if others else ()
-    reading = replace(reading, facts=(*reading.facts, read), notes=(*reading.notes, *skipped))
+    reading = replace(reading, facts=(*reading.facts, told), notes=(*reading.notes, *skipped))
     return replace(trace, reading=reading)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from traces.columns import encoded
-from traces.readers.times import nanoseconds
+from traces.readers.times import nanoseconds, zone_of
 
 __all__ = ["BadCell", "Column", "Kind", "NotRead", "of_arrow", "of_cells", "on_one"]
 
@@ -39,10 +39,12 @@ class Column:
     """Numbers; nanoseconds since 1970 where `dates`; codes where there are labels; texts where it is an id."""
     labels: tuple[str, ...] | None = None
     dates: bool = False
+    zone: str = ""
+    """Z for dates with a zone, which are in UTC here."""
 
     def where(self, keep: NDArray[Any] | slice) -> Column:
         """Return the column of some of the rows."""
-        return Column(self.values[keep], self.labels, self.dates)
+        return replace(self, values=self.values[keep])
 
 
 def of_arrow(column: Any, kind: Kind) -> Column:
@@ -76,16 +78,18 @@ def of_cells(cells: Sequence[Any], kind: Kind, decimal: str = ".") -> Column:
     if decimal != ".":
         cells = [cell.replace(decimal, ".") if isinstance(cell, str) else cell for cell in cells]
     if kind == "time" and cells and isinstance(cells[0], str) and not _is_number(cells[0]):
-        return Column(nanoseconds(cells, lambda at: BadCell(at, _A_TIME)), dates=True)
+        return Column(nanoseconds(cells, lambda at: BadCell(at, _A_TIME)), dates=True, zone=zone_of(cells[0]))
     return Column(_numbers(cells))
 
 
 def on_one(columns: Sequence[Column]) -> Column:
     """Return the columns of several files as one."""
     if columns[0].labels is None:
-        if len({column.dates for column in columns}) > 1:
+        if len({(column.dates, column.zone) for column in columns}) > 1:
             raise NotRead
-        return Column(np.concatenate([column.values for column in columns]), dates=columns[0].dates)
+        return Column(
+            np.concatenate([column.values for column in columns]), dates=columns[0].dates, zone=columns[0].zone
+        )
     labels = sorted({label for column in columns for label in column.labels or ()})
     place = {label: at for at, label in enumerate(labels)}
     codes = [np.array([place[label] for label in column.labels or ()] or [0])[column.values] for column in columns]
@@ -132,4 +136,5 @@ def _dates(column: Any) -> Column:
     import pyarrow
 
     zone = getattr(column.type, "tz", None)
-    return Column(np.asarray(column.cast(pyarrow.timestamp("ns", zone)).cast("int64").to_numpy()), dates=True)
+    stamps = column.cast(pyarrow.timestamp("ns", zone)).cast("int64")
+    return Column(np.asarray(stamps.to_numpy()), dates=True, zone="Z" if zone else "")

@@ -82,7 +82,7 @@ class Shards:
             return {name: on_one([columns[name] for columns in read]) for name in wanted}
         except NotRead:
             raise SlosimError(
-                f"{self.path}: some files have dates as times and others numbers; give each alone"
+                f"{self.path}: their times differ in kind (numbers, dates with a zone, dates without); give each alone"
             ) from None
 
     def place(self, row: int, name: str) -> Place:

@@ -207,8 +207,13 @@ class _Table:
         return values.astype(np.float64)
 
     def _arrivals(self, tokens: float) -> tuple[NDArray[np.float64] | None, Reading]:
+        facts = () if self.rows.whole else (f"only the first {self.all:,} rows were read",)
         reading = Reading(
-            rows=self.all, left_out=self.left_out, ignored=self._ignored(), start_kept=self.asked.keep_start
+            facts=facts,
+            rows=self.all,
+            left_out=self.left_out,
+            ignored=self._ignored(),
+            start_kept=self.asked.keep_start,
         )
         if "arrived_at" not in self.columns:
             return None, reading
@@ -221,7 +226,7 @@ class _Table:
             raise SlosimError(
                 f"{self.rows.path}: has dates, not times since a start: leave out {asked_by(keep_start=True)}"
             )
-        first = shown(column.values.min(), told.unit)
+        first = shown(column.values.min(), told.unit, column.zone)
         reading = replace(reading, time_unit=told.unit, time_evidence=told.evidence, first_arrival=first)
         return since_first(column.values, told.unit, self.asked.keep_start), reading
 

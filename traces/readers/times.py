@@ -24,6 +24,7 @@ __all__ = [
     "shown",
     "since_first",
     "unit_in_name",
+    "zone_of",
 ]
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -36,7 +37,7 @@ _PLAUSIBLE_RATES, _PLAUSIBLE_TOKENS = (0.01, 100.0), (10.0, 5e5)
 """Requests and tokens per second that a recorded workload may have (a whole fleet in production has some 100,000)."""
 _LONGEST = 200 * 86_400.0
 """Seconds that a recording may take (BurstGPT's takes 121 days)."""
-_POSSIBLE_RATE, _POSSIBLE_TOKENS = 0.001, 1.0
+_POSSIBLE_RATE, _MOST_RATE, _POSSIBLE_TOKENS = 0.001, 1000.0, 1.0
 _WIDEST_GAP = 10.0
 """Mean gap in a unit up to which fractional stamps are taken as seconds."""
 _NAMED = re.compile(
@@ -99,10 +100,10 @@ def since_first(values: NDArray[Any], unit: str, keep_start: bool) -> NDArray[np
     return (values - first) / np.float64(UNITS["ns" if unit == DATES else unit])
 
 
-def shown(value: Any, unit: str) -> float | int | str:
+def shown(value: Any, unit: str, zone: str = "") -> float | int | str:
     """Return a time as the file has it: a number, or a date."""
     if unit == DATES:
-        return str(np.datetime64(int(value), "ns")).rstrip("0").rstrip(".").replace("T", " ")
+        return str(np.datetime64(int(value), "ns")).rstrip("0").rstrip(".").replace("T", " ") + zone
     number = value.item()
     return int(number) if number == int(number) else float(number)
 
@@ -118,6 +119,11 @@ def nanoseconds(cells: Sequence[Any], wrong: Callable[[int], Exception]) -> NDAr
         raise wrong(first)
     stamps = np.array([text.replace(",", ".") for text in bare], dtype="datetime64[ns]").astype(np.int64)
     return stamps - np.array([_shift(found) for found in offsets], dtype=np.int64)
+
+
+def zone_of(cell: str) -> str:
+    """Return Z for a date with a zone, "" for one without."""
+    return "Z" if _OFFSET.search(cell.strip()) else ""
 
 
 def date_of(text: str, what: str) -> int:
@@ -180,9 +186,10 @@ def _by_rates(values: NDArray[Any], tokens: float, column: str, where: str) -> C
     if len(likely) == 1:
         kind = "whole" if whole else "fractional"
         return Clock(likely[0], f"{kind} stamps; {_in_words(rates, likely[0])}")
-    told = "; ".join(_in_words(rates, unit) for unit in ("s", "ms"))
-    asks = " or ".join(asked_by(time_unit=unit) for unit in ("s", "ms"))
-    raise SlosimError(f"{where}, field {column}: the time unit is not clear ({told}); say which: {asks}")
+    fits = [unit for unit, (rate, _) in rates.items() if _possible(rates[unit]) and rate <= _MOST_RATE]
+    units = fits if len(fits) > 1 else ["s", "ms"]
+    told = "; ".join(_in_words(rates, unit) for unit in units)
+    raise SlosimError(f"{where}, field {column}: the time unit is not clear ({told}); say which: {_either(*units)}")
 
 
 def _within(rates: tuple[float, float]) -> bool:

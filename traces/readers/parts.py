@@ -1,17 +1,21 @@
-"""A window of a trace: the requests that arrive between two times."""
+"""Parts of traces: the requests that arrive between two times, and several files as one trace."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from traces.errors import SlosimError, asked_by
-from traces.readers.times import DATES, UNITS, date_of, is_epoch
+from traces.readers.times import DATES, UNITS, date_of, is_epoch, zone_of
 from traces.reading import Reading
 from traces.trace import Trace
 
-__all__ = ["windowed"]
+__all__ = ["joined", "windowed"]
 
 _NANOSECOND = 1e-9
 
@@ -42,6 +46,49 @@ def windowed(trace: Trace, start: float | str | None, end: float | str | None, k
     return kept if keep_start else kept.with_arrivals(kept.arrived_at - kept.arrived_at[0])
 
 
+def joined(traces: Sequence[Trace]) -> Trace:
+    """Return the requests of several files as one trace, in order of arrival, and what was read of all of them."""
+    objectives = {
+        kind: _together([getattr(trace, kind) for trace in traces], [len(trace) for trace in traces])
+        for kind in ("ttft", "tbt", "jct")
+    }
+    known = all(trace.ids is not None for trace in traces)
+    return Trace.from_columns(
+        np.concatenate([trace.arrived_at for trace in traces]),
+        np.concatenate([trace.prompt_tokens for trace in traces]),
+        np.concatenate([trace.output_tokens for trace in traces]),
+        application=np.concatenate([trace.application_labels() for trace in traces]),
+        ids=[name for trace in traces for name in trace.ids or ()] if known else None,
+        name=traces[0].name,
+        sort=True,
+        reading=_all_read([trace.reading or Reading(rows=len(trace)) for trace in traces]),
+        **objectives,
+    )
+
+
+def _together(columns: Sequence[NDArray[np.float64] | None], lengths: Sequence[int]) -> Any:
+    filled = (np.full(length, np.inf) if one is None else one for one, length in zip(columns, lengths, strict=True))
+    return np.concatenate(list(filled))
+
+
+def _all_read(readings: Sequence[Reading]) -> Reading:
+    left_out: Counter[str] = Counter()
+    for reading in readings:
+        left_out.update(reading.left_out)
+    return replace(
+        readings[0],
+        rows=sum(reading.rows for reading in readings),
+        left_out=dict(left_out),
+        ignored=_each_once(reading.ignored for reading in readings),
+        facts=_each_once(reading.facts for reading in readings),
+        notes=_each_once(reading.notes for reading in readings),
+    )
+
+
+def _each_once(several: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for texts in several for text in texts))
+
+
 def _seconds(given: float | str, argument: str, reading: Reading) -> float:
     if not isinstance(given, str):
         return float(given)
@@ -53,6 +100,8 @@ def _seconds(given: float | str, argument: str, reading: Reading) -> float:
     asked, first = date_of(given, what), _first_date(reading)
     if first is None:
         raise SlosimError(f"{what}: the file has no dates; give seconds from the first arrival")
+    if zone_of(given) and reading.time_unit == DATES and not zone_of(str(reading.first_arrival)):
+        raise SlosimError(f"{what}: the dates of the file have no zone; leave out {zone_of(given)} or the offset")
     return (asked - first) * _NANOSECOND
 
 
