@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -14,16 +15,18 @@ from experiments.causes.table import causes_table
 from experiments.console import Steps
 from experiments.escaping import in_path
 from experiments.files import write_json, write_text
-from experiments.grid import Cell, Outcome, Summary, cells, folder_names, load_name, run_cell
+from experiments.grid import Cell, Failure, Outcome, Summary, cells, folder_names, load_name, try_cell
 from experiments.header import print_header
 from experiments.inputs import build, load_in_words, quiet_reading
-from experiments.pool import remove_drafts, run_all
+from experiments.pool import WorkersLost, remove_drafts, run_all
 from experiments.replications import paired_table
 from experiments.results import read
 from experiments.runs_table import replica_table, write_runs
 from experiments.scenario import Scenario
 from experiments.table import Comparison
-from sim.attribution import roll_up
+from experiments.used_folder import make_ready
+from sim.attribution import RollUp, roll_up
+from sim.result import RunResult
 
 DEFAULTS = {
     "trace": {"source": "paper_mix", "requests": 3000, "rate": 8.0},
@@ -34,6 +37,9 @@ DEFAULTS = {
 
 In detail at the paper's rate (8 requests/s, far above what one such GPU serves) and just below what it can serve; and
 in a sweep from idle to there."""
+
+MOST_FAILURES = 10
+"""Failures that are printed; a file has all."""
 
 
 @dataclass
@@ -46,19 +52,29 @@ class Comparing:
     jobs: int = 1
     baseline: str | None = None
     timeline: bool = False
+    overwrite: bool = False
+    """Whether it may write into a folder with files of others."""
     finished: dict[Cell, Outcome] = field(default_factory=dict)
+    failed: list[Failure] = field(default_factory=list)
 
-    def run(self) -> None:
-        """Runs everything, shows it and says where it is; raises KeyboardInterrupt after saying what is left."""
+    def run(self) -> int:
+        """Runs everything, shows it and says where it is; returns how many runs and pictures failed.
+
+        All runs, and tables of all of them, are written before anything is drawn. Raises KeyboardInterrupt after saying
+        what is left.
+        """
         Comparison.of(
             {policy.title: {} for policy in self.scenario.policies}, self.baseline
         )  # a wrong name fails early
         tasks = list(cells(self.scenario, self.folder, self.timeline))
         asked = self.scenario.model_dump(mode="json") | {"digest": self.scenario.digest}
+        with quiet_reading():
+            inputs = build(tasks[0].scenario)
+        if removed := make_ready(self.folder, self.overwrite):
+            self.out.print(f"Removed a former comparison ({removed} files) from {self.folder}", markup=False)
         write_json(self.folder / "scenario.json", asked | self._folders())
         rates = sorted({cell.rate for cell in tasks if cell.rate is not None})
-        with quiet_reading():
-            print_header(self.out, self.scenario, build(tasks[0].scenario), rates, len(tasks), self.jobs)
+        print_header(self.out, self.scenario, inputs, rates, len(tasks), self.jobs)
         try:
             self._run_all(tasks)
             self._bound()
@@ -68,10 +84,16 @@ class Comparing:
                 f"\nInterrupted. {len(self.finished)} of {len(tasks)} runs are finished and whole, in {self.folder}"
             )
             raise
-        for rate in self.scenario.rates or (self.scenario.trace.rate,):
+        shown = [rate for rate in self.scenario.rates or (self.scenario.trace.rate,) if self.at(rate)]
+        self._write_runs()
+        for rate in shown:
             self._show(rate)
-        self._sweep()
+        for rate in shown:
+            self._draw(rate)
+        self._draw_sweep()
         self._conclude()
+        self._say_failures(len(tasks))
+        return len(self.failed)
 
     def _folders(self) -> dict[str, dict[str, str]]:
         """Which folder is whose, where that cannot be seen from a title."""
@@ -80,44 +102,57 @@ class Comparing:
 
     def _run_all(self, tasks: list[Cell]) -> None:
         with Steps(self.out, "starting", len(tasks)) as steps:
-            for cell, outcome in run_all(run_cell, tasks, self.jobs):
-                self.finished[cell] = outcome
-                load = load_in_words(self.scenario.trace, cell.rate)
-                seed = f", seed {cell.seed}" if self.scenario.seeds > 1 else ""
-                steps.finished(f"{cell.title}, {load}{seed}: {outcome.requests:,} requests in {outcome.seconds:.1f} s")
+            try:
+                for cell, outcome in run_all(try_cell, tasks, self.jobs):
+                    steps.finished(f"{self._named(cell)}: {self._done(cell, outcome)}")
+            except WorkersLost as error:
+                for cell, why in error.lost.items():
+                    steps.finished(f"{self._named(cell)}: {self._done(cell, Failure(self._named(cell), why))}")
+
+    def _named(self, cell: Cell) -> str:
+        seed = f", seed {cell.seed}" if self.scenario.seeds > 1 else ""
+        return f"{cell.title}, {load_in_words(self.scenario.trace, cell.rate)}{seed}"
+
+    def _done(self, cell: Cell, outcome: Outcome | Failure) -> str:
+        """Notes what came of a run, and says it."""
+        if isinstance(outcome, Failure):
+            self.failed.append(outcome._replace(what=self._named(cell)))
+            return f"FAILED: {outcome.why}"
+        self.finished[cell] = outcome
+        return f"{outcome.requests:,} requests in {outcome.seconds:.1f} s"
 
     def _bound(self) -> None:
         """Puts every run beside what no scheduler can exceed, and beside Oracle."""
         loads = len({(cell.rate, cell.seed) for cell in self.finished})
         with Steps(self.out, "bounds", loads) as steps:
-            for beside in standing(self.finished, self.jobs):
-                self.finished |= beside
-                cell = next(iter(beside))
-                load = load_in_words(self.scenario.trace, cell.rate)
-                steps.finished(f"bounds, {load}")
+            try:
+                for beside in standing(self.finished, self.jobs):
+                    self.finished |= beside
+                    cell = next(iter(beside))
+                    load = load_in_words(self.scenario.trace, cell.rate)
+                    steps.finished(f"bounds, {load}")
+            except Exception as error:  # the runs are worth their tables without
+                self.failed.append(Failure.of("bounds", error))
 
     def at(self, rate: float | None) -> Mapping[str, list[Summary]]:
-        """The metrics of each policy at a load, by seed."""
+        """The metrics of each policy at a load, by seed; of those that have all their seeds."""
         chosen = sorted(
             (cell for cell in self.finished if cell.rate == rate), key=lambda cell: (cell.policy, cell.seed)
         )
         titles = dict.fromkeys(cell.title for cell in chosen)
-        return {title: [self.finished[cell].summary for cell in chosen if cell.title == title] for title in titles}
+        runs = {title: [self.finished[cell].summary for cell in chosen if cell.title == title] for title in titles}
+        return {title: each for title, each in runs.items() if len(each) == self.scenario.seeds}
 
     def _show(self, rate: float | None) -> None:
-        """The tables and pictures of one load."""
-        from experiments.causes.picture import draw_causes
+        """The tables of one load."""
         from experiments.causes.words import why_late
-        from experiments.pictures import draw
 
         summaries = self.at(rate)
         folder = self.folder / load_name(rate)
-        results = {cell.title: read(cell.place) for cell in self._detailed(rate)}
-        causes = {cell.title: roll_up(results[cell.title], read_causes(cell.place)) for cell in self._detailed(rate)}
-        table = Comparison.of({title: _mean(each) for title, each in summaries.items()}, self.baseline)
-        groups = Comparison.of_groups(
-            {title: result.by_application() for title, result in results.items()}, self.baseline
-        )
+        results, causes = self._read(rate)
+        baseline = self.baseline if self.baseline in summaries else None
+        table = Comparison.of({title: _mean(each) for title, each in summaries.items()}, baseline)
+        groups = Comparison.of_groups({title: result.by_application() for title, result in results.items()}, baseline)
         self.out.rule(f"{load_in_words(self.scenario.trace, rate)}{self._averaged()}", align="left")
         for shown in table.tables(self.out.width):
             self.out.print(shown)
@@ -125,7 +160,7 @@ class Comparing:
         for name, one in causes.items():
             self.out.print(why_late(name, one), markup=False, highlight=False)
         self.out.print()
-        parts = (table, groups, causes_table(causes, self.baseline))
+        parts = (table, groups, causes_table(causes, baseline))
         text, markdown = (
             "\n".join(part) for part in zip(*((one.text(), one.markdown()) for one in parts), strict=True)
         )
@@ -138,25 +173,55 @@ class Comparing:
             text, markdown = text + "\n" + replicas, f"{markdown}\n```\n{replicas}```\n"
         write_text(folder / "table.txt", text)
         write_text(folder / "table.md", markdown)
-        draw(results, folder)
-        draw_causes(causes, folder / "causes.png")
 
-    def _detailed(self, rate: float | None) -> Iterator[Cell]:
-        chosen = (cell for cell in self.finished if cell.rate == rate and cell.detailed)
-        yield from sorted(chosen, key=lambda cell: cell.policy)
+    def _read(self, rate: float | None) -> tuple[dict[str, RunResult], dict[str, RollUp]]:
+        """The detailed runs of a load and their causes of delay, from their files, by policy."""
+        titles = self.at(rate)
+        chosen = (cell for cell in self.finished if cell.rate == rate and cell.detailed and cell.title in titles)
+        places = {cell.title: cell.place for cell in sorted(chosen, key=lambda cell: cell.policy)}
+        results = {title: read(place) for title, place in places.items()}
+        return results, {title: roll_up(results[title], read_causes(place)) for title, place in places.items()}
+
+    def _draw(self, rate: float | None) -> None:
+        """The pictures of one load; one that cannot be drawn costs no other."""
+        from experiments.causes.picture import draw_causes
+        from experiments.pictures import PICTURES
+
+        folder = self.folder / load_name(rate)
+        results, causes = self._read(rate)
+        for name, picture in PICTURES.items():
+            self._drawn(folder / f"{name}.png", partial(picture, results))
+        self._drawn(folder / "causes.png", partial(draw_causes, causes))
+
+    def _drawn(self, path: Path, draw: Callable[[Path], object]) -> None:
+        try:
+            draw(path)
+        except Exception as error:
+            self.failed.append(Failure.of(str(path), error))
 
     def _averaged(self) -> str:
         return f", mean of {self.scenario.seeds} seeds" if self.scenario.seeds > 1 else ""
 
-    def _sweep(self) -> None:
-        """The picture of metrics against load, and all runs as one table."""
+    def _ordered(self) -> list[tuple[Cell, Outcome]]:
+        return sorted(self.finished.items(), key=lambda each: (each[0].policy, each[0].rate or 0.0, each[0].seed))
+
+    def _write_runs(self) -> None:
+        """All runs as one table."""
+        if self.finished:
+            write_runs(self.folder / "runs.csv", self._ordered())
+
+    def _draw_sweep(self) -> None:
+        """The picture of metrics against load."""
         from experiments.sweep_picture import SweepPoint, draw_sweep
 
-        ordered = sorted(self.finished.items(), key=lambda each: (each[0].policy, each[0].rate or 0.0, each[0].seed))
-        write_runs(self.folder / "runs.csv", ordered)
-        points = [SweepPoint(cell.title, cell.rate, cell.seed, done.summary) for cell, done in ordered if cell.rate]
+        whole = {(rate, title) for rate in {cell.rate for cell in self.finished} for title in self.at(rate)}
+        points = [
+            SweepPoint(cell.title, cell.rate, cell.seed, done.summary)
+            for cell, done in self._ordered()
+            if cell.rate and (cell.rate, cell.title) in whole
+        ]
         if len({point.rate for point in points}) > 1:
-            draw_sweep(points, self.folder / "sweep.png")
+            self._drawn(self.folder / "sweep.png", partial(draw_sweep, points))
 
     def _conclude(self) -> None:
         """Where everything is."""
@@ -174,7 +239,27 @@ class Comparing:
             if what:
                 self.out.print(f"  {name:22} {what}", markup=False)
 
+    def _say_failures(self, runs: int) -> None:
+        """What has no result, and where more of it is written."""
+        if not self.failed:
+            return
+        told = "\n\n".join(f"{each.what}: {each.why}\n{each.trace}".rstrip() for each in self.failed)
+        write_text(self.folder / "failures.txt", told + "\n")
+        if self.baseline and not all(self.baseline in self.at(cell.rate) for cell in self.finished):
+            self.out.print(f"{self.baseline} failed at some loads: their tables have another baseline", markup=False)
+        for each in self.failed[:MOST_FAILURES]:
+            self.out.print(f"FAILED: {each.what}: {each.why}", markup=False, soft_wrap=True)
+        more = len(self.failed) - MOST_FAILURES
+        place = self.folder / "failures.txt"
+        self.out.print(
+            f"{f'and {more} more; ' if more > 0 else ''}{len(self.finished)} of {runs} runs are finished; {place} has "
+            "the tracebacks",
+            markup=False,
+            soft_wrap=True,
+        )
+
 
 def _mean(summaries: list[Summary]) -> Summary:
     """The mean of each metric over seeds."""
-    return {key: sum(each[key] for each in summaries) / len(summaries) for key in summaries[0]}
+    common = [key for key in summaries[0] if all(key in each for each in summaries)]
+    return {key: sum(each[key] for each in summaries) / len(summaries) for key in common}

@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Iterable, Mapping
 from io import StringIO
+from math import nan
 from pathlib import Path
 
 from rich.table import Table
@@ -36,11 +37,13 @@ def write_runs(path: Path, runs: Iterable[tuple[Cell, Outcome]]) -> Path:
     """Writes one row per run; a metric that does not exist is empty."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for number, (cell, outcome) in enumerate(runs):
-        if not number:
-            writer.writerow(["policy", "rate", "seed", *outcome.summary])
+    rows = list(runs)
+    names = list(dict.fromkeys(name for _, outcome in rows for name in outcome.summary))
+    writer.writerow(["policy", "rate", "seed", *names])
+    for cell, outcome in rows:
         rate = "" if cell.rate is None else rate_text(cell.rate)
-        writer.writerow([in_csv(cell.title), rate, cell.seed, *map(_number, outcome.summary.values())])
+        values = (_number(outcome.summary.get(name, nan)) for name in names)
+        writer.writerow([in_csv(cell.title), rate, cell.seed, *values])
     return write_text(path, text.getvalue())
 
 

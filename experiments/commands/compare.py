@@ -12,6 +12,9 @@ examples:
   slosim compare --profile mine.json --profile-draws 20   what the calibration leaves open
   slosim compare study.toml --set trace.requests=500      a scenario file; --set changes any of its settings
 
+A run or a picture that fails costs no other: all others are written, it is told at the end, and the exit code is 1. A
+former comparison in the folder is removed first; a folder with other files is refused (--overwrite writes beside them).
+
 Ctrl-C stops; the runs that are finished stay. A name with parameters is name,key=value,...; module:Class is a policy
 of your own (slosim list policies shows what there is).
 """
@@ -38,6 +41,9 @@ def configure(parser: ArgumentParser) -> None:
     add_running(parser)
     add_output(parser, "results/compare")
     parser.add_argument(
+        "--overwrite", action="store_true", help="write into a folder that holds files of others, beside them"
+    )
+    parser.add_argument(
         "--timeline", action="store_true", help="also write a timeline of each detailed run, for Perfetto"
     )
     parser.add_argument(
@@ -63,7 +69,8 @@ def main(options: Namespace) -> int:
     jobs = processes(options.jobs)
     if options.profile_draws is not None:
         check(scenario, options.profile_draws)
-    Comparing(scenario, options.output, console(), jobs, options.baseline, options.timeline).run()
-    if options.profile_draws is not None:
+    settings = (options.baseline, options.timeline, options.overwrite)
+    failed = Comparing(scenario, options.output, console(), jobs, *settings).run()
+    if options.profile_draws is not None and not failed:
         compare_draws(scenario, options.profile_draws, options.output, console(), jobs)
-    return 0
+    return 1 if failed else 0

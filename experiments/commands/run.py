@@ -59,11 +59,11 @@ def main(options: Namespace) -> int:
     print_header(out, scenario, inputs, [scenario.trace.rate] if scenario.trace.rate else [])
     with Steps(out, cell.title, len(inputs.trace)) as steps:
         result = run(scenario, scenario.policies[0], inputs, lambda done, _, now: steps.reached(done, f"{now:.0f} s"))
+    keep(result, cell, options.output)
     for table in Comparison.of({cell.title: result.summary()}).tables(out.width):
         out.print(table)
     if replicas := replica_table({cell.title: result}):
         out.print(f"\n{replicas}", markup=False, highlight=False)
-    keep(result, cell, options.output)
     out.print(f"Files are in {options.output}", markup=False)
     if options.timeline:
         _write_timeline(result, options.output / "timeline.json.gz", window, out)

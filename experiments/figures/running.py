@@ -13,6 +13,7 @@ from experiments.figures.picture import draw
 from experiments.figures.report import Drawn, page, reproduction, verdict_said, warning
 from experiments.figures.words import paper_said
 from experiments.files import write_text
+from experiments.pool import reason
 from experiments.studies.findings import Findings
 from experiments.studies.report import csv_text
 from experiments.studies.running import Studying, by_place
@@ -44,8 +45,8 @@ class Figuring:
         for asked in figures:
             try:
                 drawn.append(self.draw(asked, [by_point[id(point)] for point in points[asked.name]]))
-            except SlosimError as error:
-                trouble.append(f"{asked.name}: {error}")
+            except Exception as error:  # the other figures are drawn all the same
+                trouble.append(f"{asked.name}: {reason(error)}")
         if trouble:
             raise SlosimError("; ".join(trouble))
         write_text(self.folder / "reproduction.md", reproduction(drawn, command, ""))
