@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
@@ -72,12 +73,14 @@ class Gathered:
             raise SlosimError(
                 f"{folder}: no finished comparison is there ({error}); name a folder that `slosim compare` filled"
             ) from error
-        runs = tuple(_run(row, titles) for row in rows)
+        runs = tuple(_whole([_run(row, titles) for row in rows]))
         policies = tuple(dict.fromkeys(run.policy for run in runs))
         rates = sorted({run.rate for run in runs}, key=lambda rate: rate or 0.0)
         detailed = [rate for rate in rates if (folder / load_name(rate)).is_dir()]
         names = folder_names(policies) | scenario.get("folders", {})
-        return cls(folder, scenario, runs, tuple(_load(folder / load_name(rate), rate, names) for rate in detailed))
+        own = {rate: {run.policy: names[run.policy] for run in runs if run.rate == rate} for rate in detailed}
+        loads = tuple(_load(folder / load_name(rate), rate, own[rate]) for rate in detailed)
+        return cls(folder, scenario, runs, loads)
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -109,6 +112,13 @@ def _titles(scenario: Mapping[str, Any]) -> dict[str, str]:
     """What policies are called, by how runs.csv writes it."""
     known = (each["label"] or written(each["name"], each["parameters"]) for each in scenario["policies"])
     return {in_csv(title): title for title in known}
+
+
+def _whole(runs: list[Run]) -> Iterator[Run]:
+    """The runs of policies and loads that have one with every seed; of the others some failed."""
+    seeds = len({run.seed for run in runs})
+    number = Counter((run.policy, run.rate) for run in runs)
+    yield from (run for run in runs if number[run.policy, run.rate] == seeds)
 
 
 def _run(row: dict[str, str], titles: Mapping[str, str]) -> Run:

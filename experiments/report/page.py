@@ -59,9 +59,10 @@ def _number(gathered: Gathered) -> int:
     return max(int(run.summary["requests"]) for run in gathered.runs)
 
 
-def _load(gathered: Gathered, load: Load, baseline: str) -> str:
+def _load(gathered: Gathered, load: Load, named: str) -> str:
     name = load_name(load.rate)
     means = gathered.means(load.rate)
+    baseline = named if named in means else next(iter(means))  # runs that failed have no row
     applications = {policy: result.by_application() for policy, result in load.results.items()}
     why = [*(why_late(policy, one) for policy, one in load.rolled.items()), *differences(load.rolled, baseline)]
     first = "" if gathered.seeds == 1 else " Causes, applications and pictures are of the first seed."

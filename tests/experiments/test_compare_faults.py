@@ -65,6 +65,7 @@ def test_a_run_that_fails_costs_no_other(tmp_path: Path, capsys: pytest.CaptureF
     kept = (tmp_path / "failures.txt").read_text()
     assert kept.count("Traceback") >= 2
     assert main(["report", str(tmp_path)]) == 0
+    assert main(["report", str(tmp_path), "--baseline", f"{HERE}:Fails"]) == 0
 
 
 def test_nothing_is_left_if_all_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
