@@ -148,10 +148,13 @@ class Bench:
                 yield self._whole("light", f"{policy}, {cache} cache", policy, trace, blocks)
 
     def heavy(self) -> Iterator[Line]:
-        """ShareGPT with SLOs at 150 % of capacity, in the paper's small cache."""
-        trace = self._promised(workload("sharegpt", requests=self.scale.requests, rate=1.5 * self.capacity()))
+        """ShareGPT with SLOs at 150 % of capacity, in the paper's small cache; and without SLOs."""
+        bare = workload("sharegpt", requests=self.scale.requests, rate=1.5 * self.capacity())
+        trace = self._promised(bare)
         for policy in POLICIES:
             yield self._whole("heavy", policy, policy, trace, self.paper_blocks())
+        for policy in ("vllm-v1", "accelgen"):
+            yield self._whole("heavy", f"{policy}, no SLOs", policy, bare, self.paper_blocks())
 
     def reference(self) -> Iterator[Line]:
         """The case that other simulators were measured on: 6 requests/s, and all at once."""

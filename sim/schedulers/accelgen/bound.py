@@ -32,6 +32,7 @@ class BoundAccelGen(Scheduler):
         self.recent = RecentIterations(policy.recent, server.recorder.ends) if policy.longest == "recent" else None
         self._slack: tuple[tuple[float, int, int], Slack] | None = None
         self._order: tuple[int, float, float] = (0, 0.0, 0.0)
+        self._soon: tuple[int, bool] = (-1, True)
         self._range: tuple[int, tuple[float, float, bool]] = (-1, (inf, 0.0, True))
 
     def notes(self) -> Mapping[str, Sequence[float]]:
@@ -164,6 +165,8 @@ class BoundAccelGen(Scheduler):
 
     def _none_urgent(self) -> bool:
         """Whether no waiting request could have a running one preempted now."""
+        if not self._may_become_urgent():
+            return True
         slack, limit = self.slack(), self.policy.urgency * self.slack().longest
         return not any(self.on_time(each) and slack.remaining(each) <= limit for each in self._view())
 
@@ -173,7 +176,9 @@ class BoundAccelGen(Scheduler):
 
     def _may_become_urgent(self) -> bool:
         """Whether one may before another request arrives."""
-        return any(deadline(each) < inf for each in self._view())
+        if self._soon[0] != self.server.waiting.version:
+            self._soon = self.server.waiting.version, any(deadline(each) < inf for each in self._view())
+        return self._soon[1]
 
     def _view(self) -> list[Request]:
         """The waiting requests that are looked at and not overdue."""
