@@ -40,11 +40,19 @@ def next_end(replica: Replica) -> float:
     return float(replica.now + (fixed + slope * replica.pool.context))
 
 
+def goes_on(replica: Replica, left: int) -> bool:
+    """Whether a steady batch may be repeated unasked after an iteration with which ``left`` requests left.
+
+    Blocks that finished requests give back some batches later come free when batches start, and repeated ones do not.
+    """
+    return replica.pool.size > 0 and not (left and replica.crowded) and not replica.late_blocks
+
+
 def _settle(replica: Replica) -> bool:
     """Lets the finished go; returns whether the others may decode on unasked."""
     left = replica.leave_finished()
     replica.recorder.entries[-2] = replica.free_blocks
-    return replica.pool.size > 0 and not (left and replica.crowded) and not replica.late_blocks
+    return goes_on(replica, left)
 
 
 def _spare(replica: Replica, batch: Batch) -> int:

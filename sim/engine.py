@@ -11,7 +11,7 @@ from simpy import Event
 from costmodel import BatchShape
 from sim.batch import Batch
 from sim.clock import Clock
-from sim.coast import can_coast, coast, cross, next_end
+from sim.coast import can_coast, coast, cross, goes_on, next_end
 from sim.errors import PolicyFault, SchedulerError
 from sim.faults import defined, guarded, rubbish, title
 from sim.recorder import Entry
@@ -106,7 +106,7 @@ class Engine:
                     yield clock.at(end)
                 left = self._complete(server, batch, entry, end, duration)
                 known += 1
-                again = fits = steady and not (left and server.crowded) and self._skip(server, batch)
+                again = fits = steady and goes_on(server, left) and self._skip(server, batch)
             _tell(server, batch, known)
 
     def _sleep(self, server: Replica) -> Event:

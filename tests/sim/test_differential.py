@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from costmodel import Calibrated
 from sim.audit import audit
 from sim.batch import Batch
+from sim.registry import BUILT_IN
 from sim.result import RunResult
 from sim.router import LeastLoaded
 from sim.scheduler import Scheduler
@@ -71,11 +73,11 @@ CACHES = (0, 2, 20)
 """Blocks beyond what the largest request needs."""
 
 
-def told_three_ways(trace: Trace, policy: Scheduler, **options: Any) -> RunResult:
+def told_three_ways(trace: Trace, policy: Scheduler | str, model: Calibrated = MODEL, **options: Any) -> RunResult:
     """Simulates by all ways, and demands one story; returns it."""
-    coasting = simulate(trace, policy, MODEL, **options)
-    stepping = simulate(trace, policy, MODEL, coast=False, **options)
-    plain = simulate(trace, policy, MODEL, plain=True, **options)
+    coasting = simulate(trace, policy, model, **options)
+    stepping = simulate(trace, policy, model, coast=False, **options)
+    plain = simulate(trace, policy, model, plain=True, **options)
     assert not differences(plain, stepping), "plain pool and fast pool"
     assert not differences(stepping, coasting), "stepping and coasting"
     return plain
@@ -126,6 +128,57 @@ def test_any_policy_any_workload(policy: Scheduler, trace: Trace, size: int, spa
     blocks = blocks_for_largest(trace, size) + spare
     result = told_three_ways(trace, policy, kv_blocks=blocks, block_size=size, replicas=replicas)
     assert not audit(result)
+
+
+CONSTANT = Calibrated(per_token=0.0, host_time=0.125)
+"""Every iteration lasts as long: with arrivals at multiples of it, nearly everything happens at once."""
+PER_TOKEN = Calibrated(per_token=2.0**-10, host_time=0.125)
+"""A power of two a token: replicas fall in and out of step, and their times are exact."""
+ROWS = st.tuples(
+    st.one_of(st.integers(0, 40).map(lambda eighths: eighths / 8), st.just(0.0), st.floats(0.0, 5.0)),
+    st.one_of(st.integers(1, 60), st.integers(1, 300)),
+    st.one_of(st.integers(1, 20), st.sampled_from((1, 4, 60, 200))),
+    st.sampled_from((SLO(), SLO(ttft=0.5, tbt=0.2), SLO(ttft=2.0), SLO(jct=8.0), SLO(tbt=0.25))),
+)
+TIES = st.lists(ROWS, min_size=1, max_size=16).map(lambda rows: Trace.from_rows(sorted(rows, key=lambda row: row[0])))
+SHARE = settings(max_examples=settings.default.max_examples // 8)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@SHARE
+@given(
+    trace=TIES,
+    model=st.sampled_from((MODEL, CONSTANT, PER_TOKEN)),
+    block_size=st.sampled_from((1, 2, 3, 4, 7, 16, 32, 64, 256, 1024, 4096)),
+    spare=st.sampled_from((0, 1, 2, 3, 10, 100)),
+    replicas=st.integers(1, 4),
+    router=st.sampled_from((None, LeastLoaded())),
+    horizon=st.sampled_from((None, None, 1.0, 2.5, 6.1)),
+)
+def test_every_policy_as_it_is_registered(
+    name: str,
+    trace: Trace,
+    model: Calibrated,
+    block_size: int,
+    spare: int,
+    replicas: int,
+    router: LeastLoaded | None,
+    horizon: float | None,
+) -> None:
+    """Default settings, times that tie exactly, replicas, blocks of 1 to 4,096 tokens, horizons."""
+    options = {"block_size": block_size, "kv_blocks": blocks_for_largest(trace, block_size) + spare}
+    result = told_three_ways(trace, name, model, **options, replicas=replicas, router=router, horizon=horizon)
+    assert not audit(result)
+
+
+def test_late_blocks_end_coasting_beside_a_router() -> None:
+    """The first replica's first request finishes while none waits and its last one decodes on. Its two blocks come free
+    when the second batch after starts, and not when that last one has finished, too."""
+    trace = Trace.from_rows([(0.5, 5, 3), (0.5, 6, 4), (0.625, 5, 4)])
+    result = told_three_ways(trace, "fastgen", PER_TOKEN, kv_blocks=11, block_size=4, replicas=2)
+    mine = result.iterations["server"] == 0
+    assert result.iterations["sequences"][mine].tolist() == [1, 2, 2, 1, 1]
+    assert result.iterations["free_blocks"][mine].tolist() == [9, 7, 7, 7, 9]
 
 
 class Stalls(Scheduler):

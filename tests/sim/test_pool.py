@@ -111,7 +111,7 @@ class LargeBlocks(Pools):
 TestPools = Pools.TestCase
 TestSmallBlocks = SmallBlocks.TestCase
 TestLargeBlocks = LargeBlocks.TestCase
-FEW = settings(max_examples=40, stateful_step_count=30)
+FEW = settings(max_examples=settings.default.max_examples * 2 // 5, stateful_step_count=30)  # type: ignore[union-attr]
 TestPools.settings = TestSmallBlocks.settings = TestLargeBlocks.settings = FEW
 
 
