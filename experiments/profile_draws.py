@@ -22,7 +22,9 @@ from rich.console import Console
 
 from costmodel import Calibrated, Profile
 from experiments.console import Steps
+from experiments.escaping import in_csv
 from experiments.files import write_text
+from experiments.grid import rate_text
 from experiments.inputs import Inputs, build, run, the_profile
 from experiments.pool import run_all
 from experiments.replications import METRICS
@@ -184,5 +186,5 @@ def _csv(done: Mapping[Task, Summary]) -> str:
     writer.writerow(["policy", "rate", "draw", *next(iter(done.values()))])
     for task, summary in sorted(done.items(), key=lambda each: (each[0].policy, each[0].rate or 0.0, each[0].draw)):
         values = (repr(value) if isfinite(value) else "" for value in summary.values())
-        writer.writerow([task.title, "" if task.rate is None else f"{task.rate:g}", task.draw, *values])
+        writer.writerow([in_csv(task.title), "" if task.rate is None else rate_text(task.rate), task.draw, *values])
     return file.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from experiments.escaping import in_markdown, literally
 from experiments.fidelity.judging import Beside, Case, pairs
 from experiments.fidelity.running import Fidelity
 from experiments.files import write_json, write_text
@@ -34,7 +35,8 @@ def tables(fidelity: Fidelity, cases: Sequence[Case]) -> Iterator[tuple[str, Row
 def text(fidelity: Fidelity, cases: Sequence[Case]) -> str:
     """All tables as text."""
     parts = []
-    for title, rows in tables(fidelity, cases):
+    for title, told in tables(fidelity, cases):
+        rows = [list(map(literally, row)) for row in told]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = [_aligned(row, widths) for row in rows]
         parts.append("\n".join([title, *lines]))
@@ -45,7 +47,7 @@ def markdown(fidelity: Fidelity, cases: Sequence[Case]) -> str:
     """All tables as Markdown."""
     parts = []
     for title, rows in tables(fidelity, cases):
-        heading, *body = ("| " + " | ".join(row) + " |" for row in rows)
+        heading, *body = ("| " + " | ".join(map(in_markdown, row)) + " |" for row in rows)
         parts.append("\n".join([f"### {title}", "", heading, "|---" + "|---:" * (len(rows[0]) - 1) + "|", *body]))
     return "\n\n".join([*parts, NOTE, verdict(cases)]) + "\n"
 
