@@ -110,6 +110,7 @@ def check_names(scenario: Scenario) -> Scenario:
 
     the_profile(scenario)
     _check_sources(scenario.trace)
+    _check_applications(scenario)
     for policy in scenario.policies:
         getattr(scheduler(policy.name, policy.parameters), "predictor", None)  # reads the file of a plan
     return scenario
@@ -127,6 +128,20 @@ def _check_sources(trace: TraceSettings) -> None:
         if source not in lengths_names() and not os.path.exists(source):
             hint = meant(source, lengths_names(), "a trace file or one of")
             raise SlosimError(f"trace.sources.{label} = {shown(source)}: no such lengths; {hint}")
+
+
+def _check_applications(scenario: Scenario) -> None:
+    """Raises SlosimError for settings of an application that a generated trace does not have."""
+    trace = scenario.trace
+    known = [name for name in GENERATED[1:] if trace.source in ("paper_mix", name)]
+    asked: dict[str, Iterable[str]] = {
+        "trace.sources": trace.sources,
+        "slos.per_application": scenario.slos.per_application,
+    }
+    for setting, table in asked.items() if trace.generated else ():
+        for label in table:
+            if label not in known:
+                raise SlosimError(f"{setting}: no application is called {shown(label)}; {meant(label, known)}")
 
 
 def _near_file(source: str) -> str:

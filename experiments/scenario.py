@@ -24,10 +24,10 @@ from sim.registry import scheduler
 class CacheSettings(Settings):
     """How large the key-value cache of a replica is; one of the three sizes at most, `Profile.cache` without one."""
 
-    kvc_bytes: Annotated[float, Field(gt=0, le=1e18)] | None = None
+    kvc_bytes: Annotated[float, Field(gt=0, le=1e15)] | None = None
     memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of the GPU's memory that the engine may take, weights included."""
-    kv_blocks: Annotated[int, Field(ge=1, le=10**12)] | None = None
+    kv_blocks: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     block_size: Annotated[int, Field(ge=1, le=10**6)] = BLOCK_SIZE
     """Tokens per block (32: the paper's; vLLM's own default is 16)."""
 
@@ -87,7 +87,7 @@ class Scenario(Settings):
     )
     predictor: Predictor | None = None
     """What policies learn of output lengths; None: what each policy asks for (only Oracle asks, for the truth)."""
-    replicas: Annotated[int, Field(ge=1, le=10_000)] = 1
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     router: Router = "round_robin"
     """Which replica serves a request: round_robin, least_loaded, shortest_queue, or module:Class (`sim.router`)."""
     max_model_len: Annotated[int, Field(ge=1, le=10**12)] | None = None

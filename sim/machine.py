@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from costmodel import CostModel, prompt
 from costmodel.pivot import Pivot, pivot
 from costmodel.profile import BLOCK_SIZE
-from sim.parameters import Count, sensible
+from sim.parameters import Count, Within, sensible
 from sim.result import Capacity
 from traces.errors import SlosimError
+
+Blocks = Annotated[int, Within(ge=1, lt=2**31)]
+"""As many as the columns of a result count."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,12 @@ class Machine:
         model = getattr(profile, "cost_model", profile)
         if size < 1 or (kv_blocks is not None and kv_blocks < 1):
             raise SlosimError(f"block_size and kv_blocks must be at least 1, not {size} and {kv_blocks}")
-        sensible("block_size", size, Count), sensible("kv_blocks", kv_blocks, Count | None)
+        sensible("block_size", size, Count), sensible("kv_blocks", kv_blocks, Blocks | None)
         if not callable(getattr(model, "iteration_time", None)):
             raise SlosimError(f"{profile!r} is neither a profile nor a cost model: it has no iteration_time(shape)")
         if model is not profile:
             cache = profile.cache(kv_blocks, block_size)
+            sensible("kv_blocks", cache.kv_blocks, Blocks)
             return Machine(model, cache.kv_blocks, cache.block_size, profile)
         if kv_blocks is None:
             raise SlosimError("a bare cost model does not say how large the cache is: give kv_blocks")

@@ -10,6 +10,7 @@ examples:
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,6 @@ def _window(text: str | None) -> tuple[float, float] | None:
         begin, end = (float(part) for part in text.split(":"))
     except ValueError:
         raise SlosimError(f"--window {text}: write it as FROM:TO in seconds, such as 100:160") from None
-    if not begin < end:
+    if not -inf < begin < end < inf:
         raise SlosimError(f"--window {text}: it must begin before it ends, as in 100:160")
     return begin, end

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from experiments.inputs import build, run
-from experiments.named import check_policy
+from experiments.named import check_names, check_policy
 from experiments.scenario import Scenario
 from experiments.settings import Override, scenario_of
 from sim.parameters import checked
@@ -177,6 +178,34 @@ def test_parameters_travel_as_data() -> None:
     assert len({each.digest for each in told}) == 1
     assert check_policy(told[0].policies[0].spec) == FastServe(prefill_times=(0.1, 0.2))
     assert Scenario(**__import__("json").loads(told[0].canonical())) == told[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"trace": {"source": "shargpt"}}, "shargpt: no such file or folder; did you mean 'sharegpt'?"),
+        ({"trace": {"source": "nowhere.csv"}}, "name a trace, or one of paper_mix, alpaca"),
+        ({"trace": {"source": "tests", "format": "cvs"}}, "no format is called 'cvs'; did you mean 'csv'?"),
+        ({"trace": {"sources": {"alpaca": "sharegp"}}}, "trace.sources.alpaca = 'sharegp': no such lengths"),
+        ({"trace": {"sources": {"alpca": "sharegpt"}}}, "no application is called 'alpca'; did you mean 'alpaca'?"),
+        (
+            {"slos": {"per_application": {"chat": {"rule": "none"}}}},
+            "slos.per_application: no application is called 'chat'",
+        ),
+        ({"profile": "opt-13b"}, "there is no profile 'opt-13b': did you mean"),
+        ({"model": "opt-13"}, "there is no model 'opt-13'; did you mean 'opt-13b'?"),
+        ({"policies": ["planned,plan=nowhere.json"]}, "nowhere.json"),
+    ],
+)
+def test_names_are_looked_up_before_anything_runs(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(SlosimError) as caught:
+        check_names(Scenario(**settings))
+    assert words in str(caught.value)
+
+
+def test_a_predictor_may_be_a_table() -> None:
+    scenario = Scenario(predictor={"name": "noisy", "parameters": {"sigma": 0.1}})
+    assert scenario.predictor == "noisy,sigma=0.1"
 
 
 def test_two_sizes_of_one_cache() -> None:
