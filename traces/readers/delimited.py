@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from traces.errors import SlosimError
 from traces.readers.cells import BadCell, Column, Kind, NotRead, of_arrow, of_cells
 from traces.readers.files import opened_text
-from traces.readers.rows import Place, content, shown_cell
+from traces.readers.rows import Place, content, listed, shown_cell
 
 __all__ = ["CsvRows", "Dialect", "dialect", "header"]
 
@@ -169,7 +169,9 @@ def _names(path: Path, rows: Any, line: int) -> tuple[str, ...]:
         raise SlosimError(f"{path}, line {line}: not CSV ({error})") from error
     twice = [name for name, count in Counter(names).items() if count > 1 and name]
     if twice:
-        raise SlosimError(f"{path}, line {line}: two columns are called {twice[0]}; rename or remove one of them")
+        raise SlosimError(
+            f"{path}, line {line}: two columns are called {listed(twice[:1])}; rename or remove one of them"
+        )
     return names
 
 

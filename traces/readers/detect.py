@@ -11,7 +11,7 @@ from traces.readers.conversations import MESSAGES
 from traces.readers.files import is_parquet, opened_text
 from traces.readers.headers import mapping_hint, plain
 from traces.readers.json_kinds import json_kind
-from traces.readers.rows import first_character, shards
+from traces.readers.rows import first_character, listed, shards
 from traces.readers.table import opened_rows
 
 __all__ = ["container", "detect"]
@@ -77,7 +77,7 @@ def _of_keys(path: Path) -> str:
     return (
         json_kind(path, head)
         or _matching(set(keys), _KEYS)
-        or _unknown(path, keys, f"its first keys are {', '.join(keys)[:200] or 'none'}")
+        or _unknown(path, keys, f"its first keys are {listed(keys) or 'none'}")
     )
 
 

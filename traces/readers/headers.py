@@ -8,12 +8,14 @@ from difflib import get_close_matches
 from typing import Any
 
 from traces.errors import SlosimError, asked_by
+from traces.readers.rows import listed
 from traces.readers.times import unit_in_name
 
 __all__ = ["FIELDS", "checked_columns", "column_of", "looks_like_time", "mapping_hint", "plain", "timed_hint", "unlike"]
 
 FIELDS = ("arrived_at", "prompt_tokens", "output_tokens", "application", "id", "slo_ttft", "slo_tbt", "slo_jct")
 """What a column may be mapped to."""
+_LONGEST_NAME = 80
 NOTHING = "none"
 """What `columns` says in place of a name: the field is in no column, and no column is taken for it."""
 _TIME = re.compile(
@@ -25,7 +27,7 @@ _SPAN = re.compile(
     r"|first|last|response|total|process|generat|infer|zone|unit|delay|think)"
 )
 _PROMPT = re.compile(r"\b(prompt|input|in|context|prefill|request|isl|query)")
-_OUTPUT = re.compile(r"\b(output|out|generated|generation|completion|response|decode|osl|answer)")
+_OUTPUT = re.compile(r"\b(output|out|gen|generated|generation|reply|sampled|completion|response|decode|osl|answer)")
 _LENGTH = re.compile(r"(tok|len|\bnum|\bn\b|size|count|isl|osl)|^(in|out)$")
 
 
@@ -45,7 +47,8 @@ def column_of(wanted: str, names: Sequence[str]) -> str | None:
 def looks_like_time(name: str) -> bool:
     """Whether a column's name says that it holds arrival times (and not how long something took)."""
     words = _words(name)
-    return bool(_TIME.search(words) or _TIME_AT_END.search(words)) and not _SPAN.search(words)
+    said = _TIME.search(words) or _TIME_AT_END.search(words)
+    return said is not None and len(name) <= _LONGEST_NAME and not _SPAN.search(words)
 
 
 def checked_columns(columns: str | Mapping[str, str] | None) -> dict[str, str]:
@@ -69,7 +72,7 @@ def checked_columns(columns: str | Mapping[str, str] | None) -> dict[str, str]:
 
 def mapping_hint(names: Iterable[str]) -> str:
     """Return the `columns` that a file with these names probably needs; "" if it has no two lengths."""
-    names = list(names)
+    names = [name for name in names if name.isprintable() and len(name) <= _LONGEST_NAME]
     prompt, output = _best(names, _PROMPT), _best(names, _OUTPUT)
     if prompt is None or output is None or prompt == output:
         return ""
@@ -91,7 +94,7 @@ def timed_hint(columns: Mapping[str, str]) -> str:
 def unlike(wanted: str, names: Sequence[str], free: Sequence[str] | None = None) -> str:
     """Say that a column is missing, and which of those that are `free` it may be."""
     near = get_close_matches(wanted, names if free is None else free, n=1)
-    return f"no column {wanted} among {', '.join(names)[:300]}" + (f"; did you mean {near[0]}?" if near else "")
+    return f"no column {wanted} among {listed(names)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _words(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from traces.errors import SlosimError, asked_by
 from traces.readers.cells import BadCell, Column, Kind, NotRead, of_arrow, of_cells
 from traces.readers.files import opened_text
-from traces.readers.rows import Place, content, first_character, shown_cell
+from traces.readers.rows import Place, content, first_character, listed, shown_cell
 
 __all__ = ["JsonRows", "objects"]
 
@@ -121,7 +121,7 @@ class JsonRows:
             told = f"a later turn of a session, {fields['delay']} after the answer before it; such closed loops"
             leave = f"give it a timestamp, or leave such rows out with {asked_by(skip_turns=True)}"
             return f"{where}: {told} are not modelled: {leave}"
-        return f"{where}, field {name}: missing; the {self._unit} has {', '.join(fields)[:300]}"
+        return f"{where}, field {name}: missing; the {self._unit} has {listed(fields)}"
 
     def _column(self, name: str, kind: Kind, cells: Sequence[Any], lines: Sequence[int]) -> Column:
         try:

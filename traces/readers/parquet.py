@@ -11,7 +11,7 @@ from typing import Any
 from traces.errors import SlosimError
 from traces.readers.cells import BadCell, Column, Kind, NotRead, of_arrow, of_cells
 from traces.readers.files import parquet_source
-from traces.readers.rows import Place, shown_cell
+from traces.readers.rows import Place, listed, shown_cell
 from traces.storage import FOOTER_KEY, arrow
 
 __all__ = ["ParquetRows", "parquet_columns", "parquet_names", "parquet_records"]
@@ -32,7 +32,7 @@ class ParquetRows:
         self.names: Sequence[str] = parquet_names(path)
         twice = next((name for name in self.names if list(self.names).count(name) > 1), None)
         if twice is not None:
-            raise SlosimError(f"{path}: two columns are called {twice}; rename or remove one of them")
+            raise SlosimError(f"{path}: two columns are called {listed([twice])}; rename or remove one of them")
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -91,7 +91,7 @@ def parquet_columns(
         names = file.schema_arrow.names
         missing = [name for name in required if name not in names]
         if missing:
-            raise SlosimError(f"{path}: no column {', '.join(missing)} among {', '.join(names)}")
+            raise SlosimError(f"{path}: no column {listed(missing)} among {listed(names)}")
         table = file.read([name for name in names if name in {*required, *optional}])
         return {name: table.column(name) for name in table.column_names}, file.schema_arrow.metadata or {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -14,12 +14,12 @@ from traces.errors import SlosimError
 from traces.readers.cells import Column, Kind, NotRead, on_one
 from traces.readers.files import opened, opened_text
 
-__all__ = ["Place", "Rows", "Shards", "content", "first_character", "shards", "shown_cell"]
+__all__ = ["Place", "Rows", "Shards", "content", "first_character", "listed", "shards", "shown_cell"]
 
 SHARD_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _BYTES_AT_ONCE = 1 << 20
-_LONGEST_SHOWN = 60
+_LONGEST_SHOWN, _LONGEST_LIST = 60, 300
 
 
 class Place(NamedTuple):
@@ -135,6 +135,12 @@ def shown_cell(value: Any) -> str:
     except (TypeError, ValueError):
         told = str(value)
     return told if len(told) <= _LONGEST_SHOWN else told[:_LONGEST_SHOWN]
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names for a message: on one line, and not more than a few hundred characters."""
+    told = ", ".join(name if name.isprintable() else repr(name)[1:-1] for name in names)
+    return told if len(told) <= _LONGEST_LIST else f"{told[:_LONGEST_LIST]} ..."
 
 
 def _ending(path: Path) -> str:

@@ -170,6 +170,7 @@ class _Table:
             column = self.columns[field]
             code = (column.labels or ()).index(value) if value in (column.labels or ()) else -1
             self._leave_out(column.values == code, f"of another {self.names[field].lower()} than {value}")
+            self._look_further()
             if not self._count():
                 raise SlosimError(f"{self.rows.path}: the file has no request of model {value!r}")
         if not self.asked.skip_empty:
@@ -177,8 +178,13 @@ class _Table:
         given = [self.columns[field].values != 0 for field in _LENGTHS if field in self.columns]
         before = self._count()
         self._leave_out(np.logical_and.reduce(given), self.layout.failed)
+        self._look_further()
         if not self._count():
             raise SlosimError(f"{self.rows.path}: all {before:,} requests {_as_verb(self.layout.failed)}")
+
+    def _look_further(self) -> None:
+        if not self._count() and not self.rows.whole:
+            raise TooFew
 
     def _count(self) -> int:
         return len(next(iter(self.columns.values())).values)
@@ -273,7 +279,8 @@ class _Table:
         if good.all():
             return
         place = self.rows.place(self._row(int(np.argmin(good))), self.names[field])
-        value = place.value.strip() if isinstance(place.value, str) else shown_cell(place.value)
+        told = place.value.strip() if isinstance(place.value, str) else ""
+        value = told if told and told.isprintable() and len(told) <= 60 else shown_cell(place.value)
         raise SlosimError(f"{place.where}, field {self.names[field]}: {value} is not {expected}{hint}")
 
 

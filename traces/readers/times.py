@@ -55,7 +55,7 @@ class Clock(NamedTuple):
 
 
 class TooFew(Exception):
-    """The unit depends on rates, which all rows of the file have to tell."""
+    """The first rows do not suffice: no request is among them, or the unit depends on the rates of the whole file."""
 
 
 def clock(
