@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from traces.errors import SlosimError, TraceWarning
+from traces.readers.blis import blis
 from traces.readers.conversations import sharegpt
 from traces.readers.detect import container, detect
+from traces.readers.distserve import distserve
 from traces.readers.files import regular
 from traces.readers.own import rows_file
 from traces.readers.parts import joined, windowed
 from traces.readers.prompts import alpaca, custom, text
-from traces.readers.recorded import azure, burstgpt, mooncake, timed_trace, vidur
+from traces.readers.recorded import azure, burstgpt, mooncake, servegen, splitwise, timed_trace, vidur
+from traces.readers.results import aiperf, guidellm, inference_perf, llmperf, llmservingsim, vllm_bench
 from traces.readers.rows import shards
 from traces.reading import Reading
 from traces.trace import Trace
@@ -46,6 +49,16 @@ FORMATS: Mapping[str, Format] = {
     "timed_trace": Format(timed_trace, "vLLM's timed_trace: timestamp (s), input_length, output_length"),
     "vidur": Format(vidur, "Vidur: num_prefill_tokens, num_decode_tokens, and arrived_at (s) if known"),
     "custom": Format(custom, "vLLM's custom JSON Lines: prompt (text or token ids), output_tokens"),
+    "servegen": Format(servegen, "requests as ServeGen generates them: timestamp (s), input_tokens, output_tokens"),
+    "splitwise": Format(splitwise, "splitwise-sim CSV: arrival_timestamp (s), prompt_size, token_size"),
+    "blis": Format(blis, "inference-sim (BLIS) TraceV2: a .csv with its .yaml; SLO classes become applications"),
+    "llmservingsim": Format(llmservingsim, "LLMServingSim JSON Lines: input_toks, output_toks, arrival_time_ns"),
+    "distserve": Format(distserve, "DistServe .ds (marshal, or a pickle of plain data), or its results in JSON"),
+    "vllm_bench": Format(vllm_bench, "results of vllm bench serve --save-detailed, SGLang's bench, or our bench.json"),
+    "aiperf": Format(aiperf, "AIPerf's profile_export.jsonl"),
+    "guidellm": Format(guidellm, "GuideLLM's benchmarks.json"),
+    "llmperf": Format(llmperf, "LLMPerf's individual_responses.json"),
+    "inference_perf": Format(inference_perf, "inference-perf's per-request report"),
     "parquet": Format(rows_file, "Parquet: prompt_tokens, output_tokens, and arrived_at (s) if known, or --columns"),
     "csv": Format(rows_file, "CSV (, ; tab or |, decimal comma) with these columns, or any with --columns"),
     "jsonl": Format(rows_file, "JSON Lines or a JSON array with these keys, or any with --columns"),

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 
 from traces.errors import SlosimError, asked_by
+from traces.readers.blis import is_header
 from traces.readers.conversations import MESSAGES
-from traces.readers.files import is_parquet, opened_text
+from traces.readers.distserve import is_python_data
+from traces.readers.files import first_bytes, is_parquet, opened_text
 from traces.readers.headers import mapping_hint, plain
 from traces.readers.json_kinds import json_kind
 from traces.readers.rows import first_character, listed, shards
@@ -21,6 +23,9 @@ _COLUMNS: Mapping[str, Set[str]] = {
     "burstgpt": {"Timestamp", "Model", "Request tokens", "Response tokens"},
     "mooncake": {"timestamp", "input_length", "output_length"},
     "vidur": {"num_prefill_tokens", "num_decode_tokens"},
+    "blis": {"input_tokens", "output_tokens", "arrival_time_us"},
+    "splitwise": {"arrival_timestamp", "prompt_size", "token_size"},
+    "servegen": {"timestamp", "input_tokens", "output_tokens"},
     "alpaca": {"instruction", "input", "output"},
 }
 """Formats of rows by the columns that they need, in whatever spelling and container."""
@@ -39,6 +44,10 @@ def detect(path: Path) -> str:
     """Return the name of the format; raise SlosimError saying what was found when it is none of the known ones."""
     if path.is_dir():
         return _of_shards(path)
+    if is_python_data(first_bytes(path)):
+        return "distserve"
+    if is_header(path):
+        return "blis"
     if is_parquet(path):
         names = opened_rows(path).names
         return "sharegpt" if set(MESSAGES) & set(names) else _of_columns(names) or "parquet"

@@ -23,7 +23,7 @@ class _Kind(NamedTuple):
     paths: Set[str]
 
 
-_RESULTS = (
+_KINDS = (
     _Kind("vllm_bench", {"input_lens"}),
     _Kind("vllm_bench", {"completed", "total_input_tokens", "duration"}),
     _Kind("aiperf", {"metadata.request_start_ns"}),
@@ -38,8 +38,6 @@ _RESULTS = (
     _Kind("distserve", {"reqs", "dataset_name"}),
     _Kind("distserve", {"prompt_len", "output_len"}),
     _Kind("servegen", {"timestamp", "input_tokens", "output_tokens"}),
-)
-_KINDS = (
     *(_Kind("sharegpt", {key}) for key in MESSAGES if key != "items"),
     *(_Kind("sharegpt", {f"items.{key}"}) for key in ("from", "value", "role", "content")),
 )

@@ -8,7 +8,7 @@ from traces.readers.json_lines import JsonRows
 from traces.readers.table import Asked, Layout, opened_rows, trace_of
 from traces.trace import Trace
 
-__all__ = ["LAYOUTS", "azure", "burstgpt", "mooncake", "timed_trace", "vidur"]
+__all__ = ["LAYOUTS", "azure", "burstgpt", "mooncake", "servegen", "splitwise", "timed_trace", "vidur"]
 
 Columns = str | Mapping[str, str] | None
 
@@ -33,6 +33,15 @@ LAYOUTS: Mapping[str, Layout] = {
         {"prompt_tokens": "num_prefill_tokens", "output_tokens": "num_decode_tokens"},
         {"arrived_at": ("arrived_at",)},
         redundant=("num_total_tokens", "pd_ratio"),
+    ),
+    "servegen": Layout(
+        {"arrived_at": "timestamp", "prompt_tokens": "input_tokens", "output_tokens": "output_tokens"},
+        {"id": ("request_id",)},
+    ),
+    "splitwise": Layout(
+        {"arrived_at": "arrival_timestamp", "prompt_tokens": "prompt_size", "output_tokens": "token_size"},
+        {"id": ("request_id",), "application": ("application_id",)},
+        redundant=("request_type",),
     ),
 }
 """The formats whose columns say everything."""
@@ -125,6 +134,36 @@ def vidur(
     """Read Vidur CSV: num_prefill_tokens, num_decode_tokens and, if it is there, arrived_at (s)."""
     asked = Asked(skip_empty, columns, time_unit, keep_start, requests)
     return trace_of(opened_rows(path, requests), LAYOUTS["vidur"], asked)
+
+
+def servegen(
+    path: Path,
+    *,
+    skip_empty: bool = False,
+    columns: Columns = None,
+    time_unit: str | None = None,
+    keep_start: bool = False,
+    requests: int | None = None,
+) -> Trace:
+    """Read requests as ServeGen generates them: timestamp (s), input_tokens, output_tokens."""
+    asked = Asked(skip_empty, columns, time_unit, keep_start, requests)
+    return trace_of(opened_rows(path, requests), LAYOUTS["servegen"], asked)
+
+
+def splitwise(
+    path: Path,
+    *,
+    skip_empty: bool = False,
+    columns: Columns = None,
+    time_unit: str | None = None,
+    keep_start: bool = False,
+    requests: int | None = None,
+) -> Trace:
+    """Read splitwise-sim CSV: arrival_timestamp (s), prompt_size, token_size (output); application_id labels."""
+    asked = Asked(skip_empty, columns, time_unit, keep_start, requests)
+    trace = trace_of(opened_rows(path, requests), LAYOUTS["splitwise"], asked)
+    one = len(trace.applications) < 2
+    return replace(trace, application_codes=None, applications=()) if one else trace
 
 
 def _timed(path: Path, layout: Layout, asked: Asked, skip_turns: bool, in_seconds: str = "") -> Trace:
