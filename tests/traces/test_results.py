@@ -142,11 +142,12 @@ def test_several_results_in_a_file_need_a_choice(tmp_path: Path) -> None:
 
 
 def test_our_own_bench_json_is_a_workload(tmp_path: Path) -> None:
+    from costmodel import profile
     from experiments.bench_json import bench_json
-    from sim import simulate
+    from sim.simulation import simulate
 
     trace = Trace.from_rows([(0.0, 50, 4), (0.25, 60, 5), (0.5, 70, 1)])
-    result = simulate(trace, "vllm", "opt-13b@a100-80gb-vllm")
+    result = simulate(trace, "vllm", profile("opt-13b@a100-80gb-vllm"))
     path = saved(tmp_path / "bench.json", bench_json(result, detailed=True))
     assert read(path)[0] == [(0.0, 50, 4), (0.25, 60, 5), (0.5, 70, 1)]
 
