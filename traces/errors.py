@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = ["SlosimError", "TraceWarning", "asked_by", "flags_in_hints"]
 
+_LONGEST_MESSAGE = 2000
 _FLAGS: ContextVar[bool] = ContextVar("flags_in_hints", default=False)
 _OPTIONS = {
     "format": "--format",
@@ -26,12 +27,28 @@ _OPTIONS = {
 class SlosimError(ValueError):
     """The base of every error that a user can mend: a wrong file, field, name or option.
 
-    Its message is one readable line; the command line prints it as it is and ends with code 2.
+    Its message is one readable line; the command line prints it as it is and ends with code 2. What a file or a user
+    brought into it is made so: signs that cannot be printed are escaped, and the middle of a long one is left out.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(_one_line(str(message)))
 
 
 class TraceWarning(UserWarning):
     """A file could be read, but not all of it: what was left out, and how much was kept."""
+
+
+def _one_line(message: str) -> str:
+    if not message.isprintable():
+        message = "".join(sign if sign.isprintable() else _escaped(sign) for sign in message)
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    return f"{message[: _LONGEST_MESSAGE // 2]} ... {message[-_LONGEST_MESSAGE // 2 :]}"
+
+
+def _escaped(sign: str) -> str:
+    return sign.encode("unicode_escape").decode()
 
 
 @contextmanager

@@ -386,6 +386,11 @@ def test_no_code_of_a_pickle_runs(tmp_path: Path, protocol: int) -> None:
     assert not (tmp_path / "made").exists()
 
 
+def test_buffers_of_a_pickle_are_refused(tmp_path: Path) -> None:
+    held = pickle.dumps({"reqs": REQUESTS, "more": bytearray(b"x" * 300)}, 5)
+    assert "more than plain data (BYTEARRAY8)" in refusal(saved_bytes(tmp_path / "x.ds", held))
+
+
 def test_damaged_data_sets(tmp_path: Path) -> None:
     code = marshal.dumps({"reqs": compile("1", "x", "eval")})
     assert "marshalled data is damaged or of another kind" in refusal(saved_bytes(tmp_path / "code.ds", code))

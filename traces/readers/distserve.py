@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import struct
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,21 @@ def _requests(path: Path) -> list[tuple[Any, Any, Any]]:
 def _plain(data: bytes, path: Path) -> Any:
     is_pickle = data[:1] == b"\x80"
     try:
-        return _Plain(io.BytesIO(data)).load() if is_pickle else _Marshalled(data).value(0)
+        return _unpickled(data) if is_pickle else _Marshalled(data).value(0)
     except _Refused as error:
         told = f"a pickle that holds {error}, which reading it would run or import; save it as JSON Lines with"
         raise SlosimError(f"{path}: {told} prompt_len and output_len") from error
     except Exception as error:  # a damaged stream makes the interpreter's own unpickler raise nearly anything
         kind = "pickle" if is_pickle else "marshalled data"
         raise SlosimError(f"{path}: the {kind} is damaged or of another kind ({type(error).__name__})") from error
+
+
+def _unpickled(data: bytes) -> Any:
+    """Return what a pickle of plain data holds; its operations are looked through before any is carried out."""
+    for operation, _, _ in pickletools.genops(data):
+        if operation.name.startswith(("EXT", "BYTEARRAY", "NEXT_BUFFER", "READONLY", "PERSID", "BINPERSID")):
+            raise _Refused(f"more than plain data ({operation.name})")
+    return _Plain(io.BytesIO(data)).load()
 
 
 def _listed(held: Any, path: Path) -> list[Any]:
