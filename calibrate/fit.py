@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,8 @@ class FitReport:
     """How many fits to so many points the parameters are the mean of."""
     refits: Sequence[Calibrated] = ()
     """Fits to the points drawn again: what the intervals come from, and what a comparison can be run over."""
+    ranges: Mapping[str, int] = field(default_factory=dict)
+    """The largest batch among the points (`Points.ranges`): beyond it the model extrapolates."""
 
     def lines(self) -> list[str]:
         """The report as text: a line per parameter, then a line per kind."""
@@ -76,6 +78,7 @@ class FitReport:
         told = {
             **provenance,
             "fitted_points": self.points,
+            "ranges": dict(self.ranges),
             "held_out": self.held_out,
             "held_out_errors": {kind: as_json(error) for kind, error in self.errors.items()},
             "intervals_95": {parameter: [brief(end) for end in ends] for parameter, ends in self.intervals.items()},
@@ -120,7 +123,7 @@ def fit_points(
         held_out = "the test points" if test else f"the points outside {draws} random sets of {count}"
     drawn = refits(fitted, cost_model, terms, resamples, seed)
     reach = intervals(fitted, cost_model, drawn, terms)
-    return FitReport(cost_model, found, reach, len(fitted), held_out, draws if count else 1, drawn)
+    return FitReport(cost_model, found, reach, len(fitted), held_out, draws if count else 1, drawn, points.ranges())
 
 
 def fit_file(

@@ -111,6 +111,7 @@ def bloom_176b(data: Path) -> Profile:
         "prior": False,
         "what": "measured prompt and token times, medians: single prompts interpolated, token times fitted",
         "mixed_iterations": "composed, not measured (see costmodel.WholeEngine)",
+        "ranges": {"prefill_tokens": 8192, "decode_tokens": 64, "context_tokens": 64 * 512},
     }
     model = MODELS["bloom-176b"]
     swapping = replace(engine, per_swapped_token=model.kv_bytes_per_token / 8 / PCIE_4)

@@ -25,6 +25,8 @@ class ModelFacts:
     parameters: int
     gated: bool = False
     """A gated feed-forward network has three matrices rather than two."""
+    positions: int | None = None
+    """Tokens, prompt and output, that the model was made for, as published; None: unknown."""
 
     @property
     def weight_bytes(self) -> int:
@@ -68,7 +70,7 @@ class GPUFacts:
 
 
 def _opt(name: str, layers: int, hidden: int, heads: int, parameters: int) -> ModelFacts:
-    return ModelFacts(name, layers, hidden, heads, heads, 4 * hidden, 50272, parameters)
+    return ModelFacts(name, layers, hidden, heads, heads, 4 * hidden, 50272, parameters, positions=2048)
 
 
 MODELS = {
@@ -83,10 +85,10 @@ MODELS = {
         _opt("opt-30b", 48, 7168, 56, 29_974_540_288),
         _opt("opt-66b", 64, 9216, 72, 65_719_701_504),
         _opt("opt-175b", 96, 12288, 96, 174_604_468_224),
-        ModelFacts("bloom-176b", 70, 14336, 112, 112, 57344, 250880, 176_247_271_424),
-        ModelFacts("llama-13b", 40, 5120, 40, 40, 13824, 32000, 13_015_864_320, gated=True),
-        ModelFacts("llama-3-70b", 80, 8192, 64, 8, 28672, 128256, 70_553_706_496, gated=True),
-        ModelFacts("llama-3.1-8b", 32, 4096, 32, 8, 14336, 128256, 8_030_261_248, gated=True),
+        ModelFacts("bloom-176b", 70, 14336, 112, 112, 57344, 250880, 176_247_271_424, positions=2048),
+        ModelFacts("llama-13b", 40, 5120, 40, 40, 13824, 32000, 13_015_864_320, gated=True, positions=2048),
+        ModelFacts("llama-3-70b", 80, 8192, 64, 8, 28672, 128256, 70_553_706_496, gated=True, positions=8192),
+        ModelFacts("llama-3.1-8b", 32, 4096, 32, 8, 14336, 128256, 8_030_261_248, gated=True, positions=131_072),
     )
 }
 """Models by name; sizes and parameter counts as published."""

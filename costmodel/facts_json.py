@@ -15,7 +15,7 @@ def named(facts: ModelFacts | GPUFacts | None, known: Mapping[str, Any]) -> Any:
     """The name of known facts, the facts spelled out of others, None for none."""
     if facts is None or known.get(facts.name) == facts:
         return facts.name if facts else None
-    return asdict(facts)
+    return {name: value for name, value in asdict(facts).items() if value is not None}
 
 
 def model_of(top: Fields) -> ModelFacts | None:
@@ -28,8 +28,10 @@ def model_of(top: Fields) -> ModelFacts | None:
     section = top.section("model")
     names = names_of(ModelFacts)
     section.only(names)
-    sizes = {name: section.count(name) for name in names[1:-1]}
-    return ModelFacts(section.text("name"), gated="gated" in section.values and section.flag("gated"), **sizes)
+    sizes = {name: section.count(name) for name in names if name not in ("name", "gated", "positions")}
+    positions = section.count("positions") if "positions" in section.values else None
+    gated = "gated" in section.values and section.flag("gated")
+    return ModelFacts(section.text("name"), gated=gated, positions=positions, **sizes)
 
 
 def gpu_of(top: Fields) -> GPUFacts | None:

@@ -36,6 +36,16 @@ class Points:
         """The chosen iterations, by their indices or a mask."""
         return Points(*(getattr(self, column.name)[chosen] for column in fields(self)))
 
+    def ranges(self) -> dict[str, int]:
+        """The largest batch in each aggregate, by the names of `BatchShape`."""
+        columns = {
+            "prefill_tokens": self.prefill_tokens,
+            "decode_tokens": self.decode_tokens,
+            "context_tokens": self.context_tokens,
+            "attention_pairs": self.attention_pairs,
+        }
+        return {name: int(column.max()) for name, column in columns.items() if len(column)}
+
     def shapes(self) -> list[BatchShape]:
         """The iterations as a cost model takes them, one by one."""
         prefill, chunks, pairs, decodes, context, _ = astuple(self)

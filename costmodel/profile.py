@@ -120,6 +120,21 @@ class Profile:
         return self.cost_model.iteration_time(prompt(tokens))
 
     @property
+    def measured(self) -> Mapping[str, float]:
+        """The largest batch that can have been measured, by the names of `BatchShape`; empty where that is not known.
+
+        From the provenance: `ranges`, which fits write; else the cache of the measured engine, which no prompt and no
+        context exceeded, and a table of prompts.
+        """
+        known = self.provenance.get("ranges")
+        if isinstance(known, Mapping):
+            return {str(name): float(value) for name, value in known.items() if name in BatchShape._fields}
+        table, cache = getattr(getattr(self.cost_model, "prompt", None), "tokens", None), "kv_tokens_measured"
+        names = ("prefill_tokens", "context_tokens") if cache in self.provenance else ()
+        found = {name: float(self.provenance[cache]) for name in names}
+        return found | ({"prefill_tokens": float(max(table))} if table else {})
+
+    @property
     def prior(self) -> bool:
         """Nothing was measured: the numbers are expectations."""
         return bool(self.provenance.get("prior", False))

@@ -150,10 +150,12 @@ def trace_warnings_in_one_line() -> Iterator[None]:
     """Prints what a file lost in reading as one line on standard error, not in Python's form."""
     import warnings
 
+    from sim.limits import LimitWarning
     from traces.errors import TraceWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("default", TraceWarning)
+        warnings.simplefilter("ignore", LimitWarning)  # commands print these themselves
         plain = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

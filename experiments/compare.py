@@ -16,7 +16,7 @@ from experiments.console import Steps
 from experiments.escaping import in_path
 from experiments.files import write_json, write_text
 from experiments.grid import Cell, Failure, Outcome, Summary, cells, folder_names, load_name, try_cell
-from experiments.header import print_header
+from experiments.header import cautions, print_header
 from experiments.inputs import build, load_in_words, quiet_reading
 from experiments.pool import WorkersLost, remove_drafts, run_all
 from experiments.replications import paired_table
@@ -168,6 +168,9 @@ class Comparing:
             differences = paired_table(summaries, table.baseline)
             self.out.print(differences, markup=False)
             text, markdown = text + "\n" + differences, f"{markdown}\n```\n{differences}```\n"
+        for line in (warned := cautions(results)):
+            self.out.print(line, markup=False, highlight=False)
+        text = "\n".join([text, *warned, ""]) if warned else text
         if replicas := replica_table(results):
             self.out.print(replicas, markup=False, highlight=False)
             text, markdown = text + "\n" + replicas, f"{markdown}\n```\n{replicas}```\n"

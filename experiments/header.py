@@ -6,15 +6,21 @@ Six lines say what a user would otherwise have to guess, defaults included: how 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from rich.console import Console
 
+from experiments.escaping import literally
 from experiments.inputs import Inputs, load_in_words, quiet_reading, readings, the_rate
 from experiments.scenario import Scenario
 from experiments.workload_settings import TraceSettings
+from sim.limits import UNITS
+from sim.result import RunResult
 from traces.errors import SlosimError
+
+SHOWN = ("prefill_tokens", "decode_tokens", "context_tokens")
+"""The aggregates of a batch whose measured range the header names."""
 
 
 def print_header(
@@ -51,6 +57,16 @@ def files_read(workloads: Iterable[TraceSettings]) -> Iterator[str]:
     yield from (f"{path}: {what}" for path, what in sorted(told))
 
 
+def cautions(results: Mapping[str, RunResult]) -> list[str]:
+    """Where runs went beyond model, GPU or profile, a line each; what all runs have in common once."""
+    of = {title: [str(warning) for warning in result.warnings] for title, result in results.items()}
+    lines = []
+    for text in dict.fromkeys(text for told in of.values() for text in told):
+        titles = [literally(title) for title, told in of.items() if text in told]
+        lines.append(f"warning: {text}" if len(titles) == len(of) else f"warning: {', '.join(titles)}: {text}")
+    return lines
+
+
 def number_meant(scenario: Scenario) -> str:
     """Why a generated workload has so many requests, where nobody said how many; nothing elsewhere."""
     trace = scenario.trace
@@ -78,7 +94,10 @@ def _loads(scenario: Scenario, rates: Sequence[float]) -> str:
 def _profile(inputs: Inputs) -> str:
     profile = inputs.profile
     prior = " (a prior: nothing was measured)" if profile.prior else ""
-    return f"{profile.name}{prior}: S_pf {profile.pivot.forward_size} tokens in {1e3 * profile.pivot.time:.0f} ms"
+    pivot = f"S_pf {profile.pivot.forward_size} tokens in {1e3 * profile.pivot.time:.0f} ms"
+    known = ", ".join(f"{most:,.0f} {UNITS[name]}" for name, most in profile.measured.items() if name in SHOWN)
+    measured = "" if profile.prior else f"; measured to at most {known}" if known else "; measured range unknown"
+    return f"{profile.name}{prior}: {pivot}{measured}"
 
 
 def _cache(scenario: Scenario, inputs: Inputs) -> str:

@@ -16,6 +16,7 @@ from costmodel import MODELS, Profile, profile
 from experiments.named import check_policy
 from experiments.scenario import PolicySettings, Scenario
 from experiments.workload_settings import ObjectiveSettings, SLOSettings, TraceSettings
+from sim.limits import untold
 from sim.parameters import meant, shown
 from sim.predictor import Predictor
 from sim.registry import predictor
@@ -80,23 +81,24 @@ def run(
     inputs: Inputs | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
-    """Serves the scenario's trace with one policy."""
+    """Serves the scenario's trace with one policy; its cautions are in the result, for the command to print."""
     trace, found, blocks, block_size, told = inputs or build(scenario)
-    return simulate(
-        trace,
-        check_policy(policy.spec if isinstance(policy, PolicySettings) else policy),
-        found,
-        kv_blocks=blocks,
-        block_size=block_size,
-        predictor=told,
-        seed=scenario.trace.seed,
-        replicas=scenario.replicas,
-        router=scenario.router,
-        max_model_len=scenario.max_model_len,
-        horizon=scenario.horizon,
-        warmup=scenario.warmup,
-        progress=progress,
-    )
+    with untold():
+        return simulate(
+            trace,
+            check_policy(policy.spec if isinstance(policy, PolicySettings) else policy),
+            found,
+            kv_blocks=blocks,
+            block_size=block_size,
+            predictor=told,
+            seed=scenario.trace.seed,
+            replicas=scenario.replicas,
+            router=scenario.router,
+            max_model_len=scenario.max_model_len,
+            horizon=scenario.horizon,
+            warmup=scenario.warmup,
+            progress=progress,
+        )
 
 
 def the_profile(scenario: Scenario) -> Profile:

@@ -19,6 +19,7 @@ from traces.errors import SlosimError
 if TYPE_CHECKING:
     import pandas
 
+    from sim.limits import LimitWarning
     from sim.windows import Series
 
 Columns = Mapping[str, NDArray[Any]]
@@ -75,6 +76,13 @@ class RunResult:
 
     def __getstate__(self) -> dict[str, Any]:
         return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @property
+    def warnings(self) -> list[LimitWarning]:
+        """Where the run went beyond what its model, its GPU or its profile covers (`sim.limits`)."""
+        from sim.limits import LimitWarning
+
+        return [LimitWarning(text) for text in self.about.get("cautions", ())]
 
     # -- time -----------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from simpy import Event
 from sim.clock import ARRIVAL, Clock
 from sim.engine import Engine, Watch
 from sim.faults import blaming, guarded
+from sim.limits import warn
 from sim.machine import Machine
 from sim.parameters import Count, Whole, sensible
 from sim.predictor import Predictor, unknown
@@ -68,6 +69,8 @@ def simulate(
     ``seed``; ``router`` says which of the ``replicas`` serves a request (`sim.router`, a name or ``module:Class``);
     requests with more than ``max_model_len`` tokens, prompt and output, are rejected; ``coast=False`` and
     ``plain=True`` are slow, obvious ways to the same story.
+    Warns (`LimitWarning`, kept in the result's `warnings`) of requests longer than the model's positions, of a cache
+    that does not fit the GPU, and of iterations beyond what the profile was measured on.
     Raises ``SlosimError`` on inputs that make no sense and ``SchedulerError`` if the policy breaks the protocol.
     """
     machine = Machine.of(profile, kv_blocks, block_size)
@@ -86,7 +89,9 @@ def simulate(
     with blaming(policy):
         servers = [Replica(number, policy, machine, plain) for number in range(replicas)]
     engine = Engine(clock, servers, watch, coast and not plain, charge_scheduling)
-    return play(trace, policy, engine, machine, told, seed, way, horizon, warmup, progress, max_model_len)
+    result = play(trace, policy, engine, machine, told, seed, way, horizon, warmup, progress, max_model_len)
+    warn(result.about["cautions"])
+    return result
 
 
 def play(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sim.errors import SchedulerError
 from sim.iterations import IterationTable
+from sim.limits import cautions
 from sim.machine import Machine
 from sim.recorder import EVENT, NOT_ARRIVED, REQUEST, SPAN
 from sim.result import RunResult
@@ -23,6 +24,7 @@ def result_of(trace: Trace, servers: Sequence[Server], machine: Machine, about: 
     """The result of a run."""
     iterations = IterationTable([server.recorder.table(server.number) for server in servers])
     places = iterations.places()
+    told = cautions(trace, machine, iterations.parts, about.get("max_model_len"))
     return RunResult(
         requests=request_table(trace, servers),
         iterations=iterations,
@@ -31,7 +33,7 @@ def result_of(trace: Trace, servers: Sequence[Server], machine: Machine, about: 
         capacity=machine.capacity(len(servers)),
         applications=trace.applications,
         rejections=rejections(servers),
-        about=about,
+        about={**about, "cautions": list(told)},
         notes=note_table(servers),
     )
 

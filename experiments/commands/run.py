@@ -40,7 +40,7 @@ def main(options: Namespace) -> int:
     from experiments.compare import DEFAULTS
     from experiments.console import Steps, console
     from experiments.grid import Cell, keep
-    from experiments.header import print_header
+    from experiments.header import cautions, print_header
     from experiments.inputs import build, quiet_reading, run
     from experiments.named import split_spec
     from experiments.runs_table import replica_table
@@ -65,6 +65,8 @@ def main(options: Namespace) -> int:
         out.print(table)
     if replicas := replica_table({cell.title: result}):
         out.print(f"\n{replicas}", markup=False, highlight=False)
+    for line in cautions({cell.title: result}):
+        out.print(line, markup=False, highlight=False)
     out.print(f"Files are in {options.output}", markup=False)
     if options.timeline:
         _write_timeline(result, options.output / "timeline.json.gz", window, out)

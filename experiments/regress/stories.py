@@ -18,6 +18,7 @@ import numpy as np
 
 from experiments.files import write_text
 from experiments.pool import run_all
+from sim.limits import untold
 from sim.registry import BUILT_IN, scheduler
 from sim.result import RunResult
 from sim.simulation import simulate
@@ -73,7 +74,8 @@ def story(policy: str, case: str) -> Story:
 
     machine, (requests, rate, seed, blocks) = profile(PROFILE), CASES[case]
     trace = assign_slos(paper_mix(requests, rate, seed), machine.prefill_time, seed)
-    return told(simulate(trace, policy, machine, kv_blocks=blocks, block_size=32, seed=seed))
+    with untold():
+        return told(simulate(trace, policy, machine, kv_blocks=blocks, block_size=32, seed=seed))
 
 
 def told(result: RunResult) -> Story:

@@ -20,7 +20,7 @@ from experiments.sweeps.capacity import Search, Target
 from experiments.sweeps.executors import opened
 from experiments.sweeps.plan import Point, Varied
 from experiments.sweeps.progress import Progress
-from experiments.sweeps.report import WIDE
+from experiments.sweeps.report import WIDE, beyond
 from experiments.sweeps.running import Found, Running
 from experiments.sweeps.store import Record, Store
 from experiments.sweeps.table import write_points
@@ -90,7 +90,7 @@ class Capacities:
         self.out.print(f"\nHighest rate with {' and '.join(map(str, self.targets))}, requests/s", markup=False)
         self.out.print(_table(grouped))
         self.out.print("± and *: 95 % intervals over seeds; differences are paired", markup=False)
-        for warning in warnings(grouped):
+        for warning in (*warnings(grouped), *beyond([run for search in searches for run in search.kept.values()])):
             self.out.print(f"warning: {warning}", markup=False)
         path = str(self.folder / "points.parquet")
         self.out.print(f"All {len(self.found)} runs: pandas.read_parquet({path!r})", markup=False, soft_wrap=True)

@@ -135,6 +135,26 @@ def warnings(found: Sequence[Group]) -> Iterator[str]:
         )
 
 
+def beyond(runs: Sequence[Record]) -> Iterator[str]:
+    """Where runs went beyond model, GPU or profile: of each kind one of them in full, and how many there are."""
+    kinds: dict[str, list[str]] = {}
+    for run in runs:
+        for text in run.cautions:
+            kinds.setdefault(_kind(text), []).append(text)
+    for texts in kinds.values():
+        worst = max(texts, key=lambda text: (texts.count(text), text))
+        yield (
+            f"{len(texts)} of {len(runs)} runs, such as: {worst}"
+            if set(texts) != {worst}
+            else (f"{len(texts)} of {len(runs)} runs: {worst}")
+        )
+
+
+def _kind(text: str) -> str:
+    """What a caution is about: its words without its numbers."""
+    return " ".join(word for word in text.split() if not any(sign.isdigit() for sign in word))
+
+
 def _about_p99(found: Sequence[Group], latency: str) -> Iterator[str]:
     name, unit = f"the p99 of {latency.upper()}", UNITS[latency]
     fewest = {group.title: min(run.tails[latency].size for run in group.runs.values()) / 100 for group in found}

@@ -38,6 +38,8 @@ class Record(NamedTuple):
     """Whether the queue grew for as long as requests came."""
     summary: Summary
     tails: Mapping[str, Sketch]
+    cautions: tuple[str, ...] = ()
+    """Where the run went beyond model, GPU or profile."""
 
 
 class Failed(NamedTuple):
@@ -60,7 +62,8 @@ def parsed(text: str) -> Kept:
         summary = {name: nan if value is None else _number(value) for name, value in content["summary"].items()}
         tails = {name: _sketch(each) for name, each in content["tails"].items()}
         seconds, grew = _number(content["seconds"]), _is(bool, content["overloaded"])
-        return Record(_is(str, content["key"]), seconds, grew, summary, tails)
+        cautions = tuple(_is(str, each) for each in content.get("cautions", ()))
+        return Record(_is(str, content["key"]), seconds, grew, summary, tails, cautions)
     except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError(f"it is no point ({type(error).__name__}: {error})") from error
 

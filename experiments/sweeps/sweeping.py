@@ -14,9 +14,9 @@ from experiments.console import Steps
 from experiments.sweeps.executors import opened
 from experiments.sweeps.plan import Point
 from experiments.sweeps.progress import Progress
-from experiments.sweeps.report import groups, told, warnings
+from experiments.sweeps.report import beyond, groups, told, warnings
 from experiments.sweeps.running import Found, Running
-from experiments.sweeps.store import Failed, Store
+from experiments.sweeps.store import Failed, Record, Store
 from experiments.sweeps.table import write_points
 from experiments.table_rows import IN_ALL_SLOS
 
@@ -63,7 +63,8 @@ class Sweeping:
         self.out.print(told(found), markup=False, soft_wrap=True)
         self.out.print("± and *: 95 % intervals over seeds; p99s: all seeds' requests pooled, jackknifed", markup=False)
         self.out.print(IN_ALL_SLOS, markup=False)
-        for warning in warnings(found):
+        runs = [each.kept for each in self._ordered() if isinstance(each.kept, Record)]
+        for warning in (*warnings(found), *beyond(runs)):
             self.out.print(f"warning: {warning}", markup=False)
         failed = [each.kept for each in self.found if isinstance(each.kept, Failed)]
         if failed:

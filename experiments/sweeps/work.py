@@ -84,6 +84,7 @@ def _result(task: Task) -> dict[str, Any]:
         "key": task.key,
         "seconds": seconds,
         "overloaded": overloaded(result),
+        "cautions": list(result.about["cautions"]),
         "summary": result.summary() | by_tbt(result) | by_selection(result),
         "applications": result.by_application(),
         "provenance": provenance(result, config_of(scenario)),

@@ -248,3 +248,22 @@ def test_the_default_cache_is_the_paper_s_where_the_profile_knows_it() -> None:
     other = replace(ours, paper={})
     assert other.cache() == (ours.kv_blocks(32, 0.9), 32)
     assert other.cache().kv_blocks > 457
+
+
+def test_the_measured_range_of_a_profile() -> None:
+    """From the ranges that a fit wrote, else from the engine's cache or its table of prompts; of a prior nothing."""
+    kernels, engine, prior = (profile(f"opt-13b@{name}") for name in ("a100-80gb", "a100-80gb-vllm", "h200"))
+    assert kernels.measured["prefill_tokens"] == 4096
+    assert kernels.measured["context_tokens"] == 65_536
+    assert engine.measured == {"prefill_tokens": 66_144, "context_tokens": 66_144}
+    assert profile("bloom-176b@a100-80gb-tp8").measured["prefill_tokens"] == 8192
+    assert prior.measured == {}
+    assert replace(kernels, provenance={**kernels.provenance, "ranges": {}}).digest == kernels.digest
+
+
+def test_positions_of_a_model_of_one_s_own_are_kept(tmp_path: Path) -> None:
+    for positions in (None, 4096):
+        mine = replace(profile("opt-13b@a100-80gb"), model=replace(OWN_MODEL, positions=positions))
+        mine.save(tmp_path / "mine.json")
+        assert load(tmp_path / "mine.json").model == mine.model
+        assert ("positions" in json.loads((tmp_path / "mine.json").read_text())["model"]) == (positions is not None)

@@ -308,3 +308,25 @@ def test_routers_and_limits_are_settings(tmp_path: Path, capsys: pytest.CaptureF
     assert "times the mean" in (tmp_path / "c" / "rate-2" / "table.txt").read_text()
     assert main(["run", "vllm", "--router", "nearest", "-o", str(tmp_path)]) == 2
     assert "no router 'nearest'" in capsys.readouterr().err
+
+
+def test_limits_are_told_once_by_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--requests", "30", "--kv-blocks", "3000"]
+    assert main(["run", "vllm", "--rate", "2", *words, "-o", str(tmp_path / "run")]) == 0
+    out, err = capsys.readouterr()
+    assert " ".join(out.split()).count("longer than the 2,048 positions of opt-13b") == 1
+    assert "measured to at most 66,144" in out
+    assert not err
+    told = json.loads((tmp_path / "run" / "summary.json").read_text())["provenance"]["run"]["cautions"]
+    assert len(told) == 2, "and the cache of 78.6 GB does not fit"
+    names = ["-p", "vllm", "-p", "sarathi"]
+    assert main(["compare", *names, "--rate", "2", *words, "--jobs", "1", "-o", str(tmp_path / "c")]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("does not fit: a100-80gb") == 1
+    assert not err
+    assert "does not fit" in (tmp_path / "c" / "rate-2" / "table.txt").read_text()
+    (tmp_path / "s.toml").write_text('policies = ["vllm", "sarathi"]\nrates = [2.0]\n')
+    sweep = ["sweep", str(tmp_path / "s.toml"), *words, "--executor", "serial", "-o", str(tmp_path / "s")]
+    for _ in range(2):
+        assert main(sweep) == 0
+        assert "2 of 2 runs: the KV cache of 78.6 GB does not fit" in " ".join(capsys.readouterr().out.split())
