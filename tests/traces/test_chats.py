@@ -250,6 +250,14 @@ def test_numbers_that_are_not_finite_are_no_texts(tmp_path: Path) -> None:
     assert "a message without text" in told
 
 
+def test_recorded_lengths_come_before_the_messages_beside_them(tmp_path: Path) -> None:
+    row = {"timestamp": 0, "input_length": 700, "output_length": 50, "messages": [message("user", ASKS, True)]}
+    path = saved(tmp_path / "x.jsonl", row, {**row, "timestamp": 3000}, lines=True)
+    with pytest.warns(TraceWarning, match="ignored: messages"):
+        trace = load(path, time_unit="ms")
+    assert lengths(trace) == [(700, 50)] * 2
+
+
 def test_the_paths_of_keys() -> None:
     assert key_paths('{"a": "x, \\"b\\": {", "c": [[{"d": 1}], {"e": {}}], "f": 2}') == {"a", "c", "c.d", "c.e", "f"}
     assert key_paths("]}:{") == set()

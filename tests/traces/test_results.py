@@ -331,6 +331,14 @@ def test_blis_without_its_other_half(tmp_path: Path) -> None:
     assert "line 3, field ttft_ms: outside of any class" in refusal(tmp_path / "t.csv")
 
 
+def test_the_names_of_servegen_do_not_decide_the_unit(tmp_path: Path) -> None:
+    rows = [{"timestamp": 3000 * at, "input_tokens": 700, "output_tokens": 90} for at in range(5)]
+    found, said, _ = read(saved(tmp_path / "x.jsonl", *rows))
+    assert [at for at, _, _ in found] == [0.0, 3.0, 6.0, 9.0, 12.0]
+    assert "times in ms (whole stamps" in said
+    assert read(tmp_path / "x.jsonl", "servegen")[0][1][0] == 3000.0
+
+
 # -- DistServe -------------------------------------------------------------------------------------------------------
 
 REQUESTS = [("hello", 5, 7), ("wörld", 600, 70_000), ("x" * 300, 5, 7)]

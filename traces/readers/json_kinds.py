@@ -38,9 +38,12 @@ _KINDS = (
     _Kind("distserve", {"reqs", "dataset_name"}),
     _Kind("distserve", {"prompt_len", "output_len"}),
     _Kind("servegen", {"timestamp", "input_tokens", "output_tokens"}),
+    _Kind("mooncake", {"timestamp", "input_length", "output_length"}),
+    _Kind("jsonl", {"prompt_tokens", "output_tokens"}),
     *(_Kind("sharegpt", {key}) for key in MESSAGES if key != "items"),
     *(_Kind("sharegpt", {f"items.{key}"}) for key in ("from", "value", "role", "content")),
 )
+_SPANS = "OpenTelemetry spans, which are not read; export start time and token counts of each request as CSV"
 _REFUSED = (
     _Kind("the inputs of an AIPerf run, which have no lengths; use its profile_export.jsonl", {"data.payloads"}),
     _Kind(
@@ -49,14 +52,8 @@ _REFUSED = (
     ),
     _Kind("a summary of LLMPerf, without its requests; use its ..._individual_responses.json", {"results.ttft_s"}),
     _Kind("a summary of LLMPerf, without its requests; use its ..._individual_responses.json", {"results_ttft_s_mean"}),
-    _Kind(
-        "OpenTelemetry spans, which are not read; export start time and token counts of each request as CSV",
-        {"resourceSpans"},
-    ),
-    _Kind(
-        "OpenTelemetry spans, which are not read; export start time and token counts of each request as CSV",
-        {"trace_id", "span_id"},
-    ),
+    *(_Kind(_SPANS, {key}) for key in ("resourceSpans", "scopeSpans", "traceId")),
+    _Kind(_SPANS, {"trace_id", "span_id"}),
     _Kind("a batch of OpenAI requests, which has no answers; use its output", {"custom_id", "body.messages"}),
     _Kind("a notebook, not a trace", {"nbformat"}),
 )

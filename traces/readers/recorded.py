@@ -144,10 +144,15 @@ def servegen(
     time_unit: str | None = None,
     keep_start: bool = False,
     requests: int | None = None,
+    found_out: bool = False,
 ) -> Trace:
-    """Read requests as ServeGen generates them: timestamp (s), input_tokens, output_tokens."""
+    """Read requests as ServeGen generates them: timestamp (s), input_tokens, output_tokens.
+
+    `found_out` takes the unit by the evidence of the file, since other tools use these names, too.
+    """
     asked = Asked(skip_empty, columns, time_unit, keep_start, requests)
-    return trace_of(opened_rows(path, requests), LAYOUTS["servegen"], asked)
+    layout = replace(LAYOUTS["servegen"], unit=None) if found_out else LAYOUTS["servegen"]
+    return trace_of(opened_rows(path, requests), layout, asked)
 
 
 def splitwise(

@@ -251,7 +251,8 @@ def _guidellm_lengths(fields: Mapping[str, Any]) -> tuple[Any, Any]:
     prompt, output = fields.get("prompt_tokens"), fields.get("output_tokens")
     for side, key in (("prompt", "input_metrics"), ("output", "output_metrics")):
         usage = fields.get(key)
-        total = usage.get("total_tokens") if isinstance(usage, dict) else None
+        usage = usage if isinstance(usage, dict) else {}
+        total = usage.get("total_tokens", usage.get("text_tokens"))
         if side == "prompt":
             prompt = total if prompt is None else prompt
         else:
