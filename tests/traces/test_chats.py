@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from traces import SlosimError, Tokenizer, Trace, load
+from traces import SlosimError, Tokenizer, Trace, TraceWarning, load
 from traces.readers.json_kinds import key_paths
 
 CASES = Path(__file__).parent / "cases"
