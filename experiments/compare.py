@@ -18,7 +18,7 @@ from experiments.files import write_json, write_text
 from experiments.grid import Cell, Failure, Outcome, Summary, cells, folder_names, load_name, try_cell
 from experiments.header import cautions, print_header
 from experiments.inputs import build, load_in_words, quiet_reading
-from experiments.pool import WorkersLost, remove_drafts, run_all
+from experiments.pool import DIED, WorkersLost, remove_drafts, run_all
 from experiments.replications import paired_table
 from experiments.results import read
 from experiments.runs_table import replica_table, write_runs
@@ -106,8 +106,8 @@ class Comparing:
                 for cell, outcome in run_all(try_cell, tasks, self.jobs):
                     steps.finished(f"{self._named(cell)}: {self._done(cell, outcome)}")
             except WorkersLost as error:
-                for cell, why in error.lost.items():
-                    steps.finished(f"{self._named(cell)}: {self._done(cell, Failure(self._named(cell), why))}")
+                for cell in error.tasks:
+                    steps.finished(f"{self._named(cell)}: {self._done(cell, Failure(self._named(cell), DIED))}")
 
     def _named(self, cell: Cell) -> str:
         seed = f", seed {cell.seed}" if self.scenario.seeds > 1 else ""

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import wait as wait_for
@@ -36,6 +36,8 @@ SCARCE = {
 }
 """Errors of a system at its limits, and what helps."""
 DIED = "its worker process died twice, probably killed for want of memory: use fewer --jobs or fewer --requests"
+NO_ROOM = ("failed to map segment", "annot allocate memory")
+"""What the loader of libraries says without memory."""
 FILES = 8
 """Open files that a worker takes in its parent, and so many again for what starts them all."""
 PR_SET_PDEATHSIG = 1
@@ -48,10 +50,10 @@ _kept = ExitStack()
 class WorkersLost(SlosimError):
     """Some runs have no result because their workers died; all others have theirs."""
 
-    def __init__(self, why: str, lost: Mapping[Any, str] | None = None) -> None:
+    def __init__(self, why: str, tasks: Sequence[Any] = ()) -> None:
         super().__init__(why)
-        self.lost = dict(lost or {})
-        """Why each task has none."""
+        self.tasks = tuple(tasks)
+        """The runs."""
 
 
 def cores() -> int:
@@ -93,7 +95,7 @@ def run_all(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) ->
         yield from _some(executor, work, again, 1, lost)
     if lost:
         names = ", ".join(map(name_of, lost[:3])) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
-        raise WorkersLost(f"{names}: {DIED}", dict.fromkeys(lost, DIED))
+        raise WorkersLost(f"{names}: {DIED}", lost)
 
 
 def _some(
@@ -133,6 +135,8 @@ def scarcity(error: BaseException) -> str:
         return SCARCE[errno.ENOMEM]
     if isinstance(error, BrokenExecutor):
         return "a worker process died, probably killed for want of memory: use fewer --jobs or fewer --requests"
+    if isinstance(error, ImportError | OSError) and any(words in str(error) for words in NO_ROOM):
+        return SCARCE[errno.ENOMEM]
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return SCARCE[errno.EAGAIN]
     if isinstance(error, OSError):

@@ -20,12 +20,13 @@ from traces.errors import SlosimError
 
 
 class Job(NamedTuple):
-    """A run that notes that it was begun."""
+    """A run that notes that it was begun; like some, it has no hash."""
 
     title: str
     folder: Path = Path()
     rate: float | None = 0.5
     seed: int = 3
+    parameters: dict[str, int] = {}  # noqa: RUF012
 
     def begun(self) -> int:
         """How often, this time included."""
@@ -66,7 +67,7 @@ def test_a_worker_that_dies_costs_its_own_run_only(tmp_path: Path) -> None:
     with pytest.raises(WorkersLost, match=r"always, 0.5 requests/s, seed 3: its worker process died twice") as lost:
         collect()
     assert sorted(found) == [(name, name) for name in ("a", "b", "once")]
-    assert [task.title for task in lost.value.lost] == ["always"]
+    assert [task.title for task in lost.value.tasks] == ["always"]
     assert (tmp_path / "once").read_text() == "xx"
 
 
@@ -83,6 +84,7 @@ def test_names_and_reasons() -> None:
     assert reason(SlosimError("as it stands")) == "as it stands"
     assert reason(KeyError("k")) == "KeyError: 'k'"
     assert "ulimit -u" in scarcity(RuntimeError("can't start new thread"))
+    assert "out of memory" in scarcity(ImportError("libarrow.so: failed to map segment from shared object"))
     assert scarcity(OSError(errno.ENOENT, "no such file")) == ""
     assert scarcity(ValueError("no")) == ""
 
