@@ -78,7 +78,7 @@ class Steps:
         if self._bar:
             self._bar.update(self._task, advance=1, description=literally(text))
         else:
-            self.out.print(f"[{self.done}/{self.total}] {text}", markup=False)
+            self.out.print(f"[{self.done}/{self.total}] {literally(text)}", markup=False)
 
     def reached(self, done: int, text: str) -> None:
         """So many are done, for work that counts by itself; told only where a bar shows it."""

@@ -42,7 +42,7 @@ def header(scenario: Scenario, inputs: Inputs, rates: Sequence[float], runs: int
         "loads": _loads(scenario, rates),
         "profile": _profile(inputs),
         "KV cache": _cache(scenario, inputs),
-        "policies": "; ".join(policy.title for policy in scenario.policies),
+        "policies": "; ".join(literally(policy.title) for policy in scenario.policies),
         "work": f"{runs} {'run' if runs == 1 else 'runs'} on {cores} {'core' if cores == 1 else 'cores'}",
     }
 
@@ -76,7 +76,7 @@ def number_meant(scenario: Scenario) -> str:
 def _requests(scenario: Scenario, inputs: Inputs) -> str:
     first = scenario.trace.seed
     seeds = f", {scenario.seeds} seeds from {first}" if scenario.seeds > 1 else f", seed {first}"
-    return f"{inputs.trace.name}: {len(inputs.trace):,} requests{number_meant(scenario)}{seeds}"
+    return f"{literally(inputs.trace.name)}: {len(inputs.trace):,} requests{number_meant(scenario)}{seeds}"
 
 
 def _loads(scenario: Scenario, rates: Sequence[float]) -> str:

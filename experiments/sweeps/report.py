@@ -51,7 +51,7 @@ class Group:
     @property
     def title(self) -> str:
         """In words."""
-        return f"{self.policy} ({self.place.title})"
+        return literally(f"{self.policy} ({self.place.title})")
 
     def of(self, metric: str) -> list[float]:
         """A metric, seed by seed."""

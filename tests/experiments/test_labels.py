@@ -116,6 +116,7 @@ def test_the_console_shows_them_as_they_stand(compared: tuple[Path, str, Scenari
     assert "\x07" not in plain
     for label in HOSTILE:
         assert f"{literally(label)}: " in plain.replace("\n", "") or literally(label) in plain
+    assert "two\n" not in plain, "a label is on one line"
 
 
 def test_csv_starts_no_formula(compared: tuple[Path, str, Scenario]) -> None:
