@@ -315,6 +315,7 @@ def _required(rows: Rows, column: str, asked: Asked, found: Mapping[str, str]) -
     if name is not None:
         return name
     hint = mapping_hint(rows.names) if asked.columns is None else ""
+    hint = f"say which column is which: {hint}" if hint else ""
     if not hint and column == "output_tokens":
         hint = f"give the outputs a length or a distribution, such as {asked_by(outputs=200)}"
     free = [] if hint else [name for name in rows.names if name not in found.values()]
