@@ -5,14 +5,16 @@ the cache can fill), `requests.csv` (request_id, arrived_at, prompt_tokens, outp
 seconds) and `iterations.csv` (`calibrate.read_points`).
 
 Taken as they are in the field: vLLM from 0.8 on is V1, which keeps one block for itself; from 0.19 on it admits only
-prompts that fit as a whole, and schedules ahead (`experiments.overlap`). Prefix caching is not modelled: of prompts
-that share nothing it changes only what a preempted request computes again.
+prompts that fit as a whole, and schedules ahead (`experiments.overlap`). Settings that no policy models, prefix caching
+among them, are refused (`refuse_unmodelled`), and so is tensor parallelism unless the iterations include its
+communication: else the fitted host time would take up what is missing.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.overlap import Overlapped
+from experiments.recordings import Known, NotModelled, not_modelled
 from sim.scheduler import Scheduler
 from sim.schedulers.sarathi import Sarathi
 from sim.schedulers.vllm import Vllm
@@ -32,7 +35,35 @@ if TYPE_CHECKING:
     import pandas
 
 Floats = NDArray[np.float64]
+COMMUNICATION = "iterations_include_communication"
+"""The setting that says that the iterations of a tensor-parallel engine were measured with their all-reduces."""
 COLUMNS = ("arrived_at", "prompt_tokens", "output_tokens", "first_token_at", "finished_at")
+DESCRIBING = dict.fromkeys(
+    (
+        "model", "gpu", "engine", "version", "source", "name", "date", "notes", "licence", "license", "url", "driver",
+        "cuda", "torch", "host", "dtype", "quantization", "kv_cache_dtype", "gpu_memory_utilization", "enforce_eager",
+        "max_model_len", "trace", "dataset", "requests", "request_rate", "seed", "swap_space",
+    ),
+    (),
+)  # fmt: skip
+"""Settings of any value: they describe the run, or change only what its iterations measure."""
+PARALLEL: dict[str, Known] = {
+    "tensor_parallel": (),
+    "pipeline_parallel": (1,),
+    "data_parallel": (1,),
+    COMMUNICATION: (True,),
+}
+"""Settings of parallelism that are modelled; tensor parallelism is looked at on its own."""
+SIZES = dict.fromkeys(("max_num_seqs", "max_num_batched_tokens", "block_size", "num_gpu_blocks"), ())
+FIRST_COME: dict[str, Known] = {"policy": ("fcfs",), "scheduling_policy": ("fcfs",), "preemption_mode": ("recompute",)}
+SWITCHES_OF_V1 = ("enable_chunked_prefill", "long_prefill_token_threshold", "scheduler_reserve_full_isl", "watermark")
+COMMON: dict[str, Known] = {**DESCRIBING, **PARALLEL, **SIZES, **FIRST_COME}
+MODELLED: dict[str, dict[str, Known]] = {
+    "vllm-v1": {**COMMON, **dict.fromkeys((*SWITCHES_OF_V1, "async_scheduling"), ())},
+    "vllm-v0": COMMON,
+    "sarathi": {**COMMON, "chunk_size": ()},
+}
+"""The settings of an engine that its policy models, and their values (`recordings.not_modelled`)."""
 FIRST_V1 = (0, 8)
 """The first version of vLLM whose scheduler is V1's by default."""
 FIRST_WITH_FULL_PROMPT = (0, 19)
@@ -78,6 +109,31 @@ class EngineCase:
             return int((-(-tokens // self.block_size)).sum())
         null_blocks = 1 if self.engine[0] == "vllm" and self.engine[1] >= FIRST_V1 else 0
         return self.number("num_gpu_blocks", 0) - null_blocks
+
+    @property
+    def cache_unlimited(self) -> bool:
+        """Whether nobody said how large the cache is: then it is taken to hold all requests at once."""
+        return self.settings.get("num_gpu_blocks") is None
+
+    def refuse_unmodelled(self, ignored: Sequence[str] = ()) -> None:
+        """Raises NotModelled naming each setting whose effect the simulation would lack, but for those ignored."""
+        path, (engine, version) = self.folder / "engine.json", self.engine
+        kind = f"vllm-v{int(version >= FIRST_V1)}" if engine == "vllm" else engine
+        beyond = [f"{name}: not modelled" for name in not_modelled(MODELLED.get(kind, COMMON), self._but(ignored))]
+        parallel = self._but(ignored).get("tensor_parallel")
+        if parallel not in (None, 1) and not self.flag(COMMUNICATION, False):
+            beyond.append(
+                f"tensor_parallel = {parallel!r}: not modelled without the time of its communication; set "
+                f"{COMMUNICATION} to true if the iterations were measured with it"
+            )
+        if beyond:
+            raise NotModelled(f"{path}: {'; '.join(beyond)} (--ignore NAME predicts all the same)")
+
+    def _but(self, ignored: Sequence[str]) -> dict[str, Any]:
+        """The settings without those that a user ignores; raises SlosimError for one that is not there."""
+        if missing := [name for name in ignored if name not in self.settings]:
+            raise SlosimError(f"--ignore {missing[0]}: {self.folder / 'engine.json'} has no such setting")
+        return {name: value for name, value in self.settings.items() if name not in ignored}
 
     def policy(self) -> Scheduler:
         """The scheduler of that engine and version with the settings of the case."""

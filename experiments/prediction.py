@@ -7,7 +7,7 @@ else is prediction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 METRICS = ("ttft", "tpot", "latency")
 LONGEST_HOST_TIME = 0.25
 """Seconds of host time per iteration that are tried at most."""
+PLAUSIBLE_HOST_TIME = 0.005
+"""Seconds of host time per iteration that engines take at most; more stands for something else (inferred)."""
 STATISTICS = ("mean", "p50", "p90", "p99")
 
 
@@ -52,6 +54,27 @@ class Prediction:
     """Per request: ttft, tpot (nan for one token), latency, finished_at."""
     real: Mapping[str, Floats]
     preemptions: int
+    fitted: bool = True
+    """Whether the host time was set on the trace."""
+    ignored: tuple[str, ...] = ()
+    """Settings of the engine that are not modelled and were ignored on request."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes the prediction less than one: a host time that stands for something else, a cache not said."""
+        told = [f"{name} is not modelled and was ignored" for name in self.ignored]
+        if self.fitted and self.host_time <= 0:
+            told.append(
+                "the fitted host time is clipped at 0: even without any, the simulation is slower than measured"
+            )
+        elif self.fitted and self.host_time > PLAUSIBLE_HOST_TIME:
+            told.append(
+                f"the fitted host time of {1e3 * self.host_time:.1f} ms is beyond the few milliseconds that an engine "
+                "takes: it makes up for something that the cost model or the policy lacks"
+            )
+        if self.case.cache_unlimited:
+            told.append("num_gpu_blocks is not said: cache assumed unlimited")
+        return told
 
     def figures(self, metric: str) -> dict[str, Pair]:
         """Mean and percentiles over requests."""
@@ -84,7 +107,9 @@ class Prediction:
             "kv_blocks": self.case.kv_blocks,
             "block_size": self.case.block_size,
             "host_time": self.host_time,
-            "set_on_the_trace": ["host_time"],
+            "set_on_the_trace": ["host_time"] if self.fitted else [],
+            "cache_assumed_unlimited": self.case.cache_unlimited,
+            "warnings": self.warnings,
             "fitted_points": self.report.points,
             "cost_model": {name: getattr(self.report.cost_model, name) for name in self.report.intervals},
             "held_out_errors": {kind: error._asdict() for kind, error in self.report.errors.items()},
@@ -99,9 +124,19 @@ class Prediction:
 
 
 def predict(
-    case: EngineCase, points: int = 160, draws: int = 5, host_time: float | None = None, seed: int = 0
+    case: EngineCase,
+    points: int = 160,
+    draws: int = 5,
+    host_time: float | None = None,
+    seed: int = 0,
+    ignored: Sequence[str] = (),
 ) -> Prediction:
-    """Calibrates, sets the host time on the trace unless it is given (seconds), simulates."""
+    """Calibrates, sets the host time on the trace unless it is given (seconds), simulates.
+
+    Raises NotModelled for settings of the engine that no policy models, unless they are ``ignored``.
+    """
+    case.refuse_unmodelled(ignored)
+    fitted = host_time is None
     report = fit_points(read_points(case.folder / "iterations.csv"), count=points, draws=draws, resamples=20, seed=seed)
     real = latencies(case, case.first_token_at, case.finished_at)
     if host_time is None:
@@ -109,7 +144,7 @@ def predict(
     result = serve(case, report.cost_model, host_time)
     rows = result.requests
     predicted = latencies(case, rows["first_token_at"], rows["finished_at"])
-    return Prediction(case, report, host_time, predicted, real, int(rows["preemptions"].sum()))
+    return Prediction(case, report, host_time, predicted, real, int(rows["preemptions"].sum()), fitted, tuple(ignored))
 
 
 def serve(case: EngineCase, cost_model: Calibrated, host_time: float) -> RunResult:

@@ -7,6 +7,10 @@ examples:
   slosim check-engine validation/rtx-pro-6000-llama-3.1-8b
   slosim check-engine DIR --json > prediction.json
   slosim check-engine DIR --host-time 0.0015              nothing is set on the trace
+  slosim check-engine DIR --ignore prefix_caching         predict although this setting is not modelled
+
+Settings that no policy models end the command; so does tensor parallelism, unless engine.json says that the iterations
+were measured with its communication ("iterations_include_communication": true).
 """
 
 from __future__ import annotations
@@ -32,6 +36,9 @@ def configure(parser: ArgumentParser) -> None:
         "--host-time", type=not_negative, metavar="S", help="seconds; given, it is not set on the trace"
     )
     parser.add_argument("--seed", type=whole, default=0, metavar="N", help="which points are drawn")
+    parser.add_argument(
+        "--ignore", action="append", default=[], metavar="NAME", help="predict without this setting; repeat for more"
+    )
     parser.add_argument("--json", action="store_true", help="print an object of numbers instead of tables")
 
 
@@ -41,7 +48,8 @@ def main(options: Namespace) -> int:
     from experiments.files import without_nan
     from experiments.prediction import predict
 
-    found = predict(read_case(options.folder), options.points, options.draws, options.host_time, options.seed)
+    case, draws = read_case(options.folder), (options.points, options.draws)
+    found = predict(case, *draws, options.host_time, options.seed, options.ignore)
     if options.json:
         say(json.dumps(without_nan(found.as_json()), indent=2))
     else:
@@ -53,8 +61,9 @@ def _lines(found: Prediction, host_time_was_set: bool) -> Iterator[str]:
     case = found.case
     model, gpu, engine = (case.settings.get(name, f"{name} not said") for name in ("model", "gpu", "engine"))
     yield f"{case.name}: {model} on {gpu}, {engine}"
+    unlimited = " (cache assumed unlimited)" if case.cache_unlimited else ""
     left_out = f"; {case.failed} that failed are left out" if case.failed else ""
-    yield f"{len(case.trace)} requests{left_out}; {case.kv_blocks} blocks of {case.block_size} tokens"
+    yield f"{len(case.trace)} requests{left_out}; {case.kv_blocks} blocks of {case.block_size} tokens{unlimited}"
     yield f"{case.policy()!r}"
     yield ""
     yield from found.report.lines()
@@ -72,6 +81,7 @@ def _lines(found: Prediction, host_time_was_set: bool) -> Iterator[str]:
         errors = found.request_errors(metric)
         yield f"  {metric:30}" + "".join(f"{errors[name]:>9.1%}" for name in ("mean", "median", "p95"))
     yield f"preemptions in the simulation: {found.preemptions}"
+    yield from (f"warning: {text}" for text in found.warnings)
 
 
 def _line(label: str, pair: Pair) -> str:

@@ -14,6 +14,7 @@ from experiments.cli import main
 from experiments.engine_case import EngineCase, read_case
 from experiments.overlap import Overlapped
 from experiments.prediction import predict, serve, solve_host_time
+from experiments.recordings import NotModelled
 from sim.schedulers.sarathi import Sarathi
 from sim.schedulers.vllm import Vllm
 from sim.schedulers.vllm_v1 import VllmV1
@@ -220,3 +221,57 @@ def test_a_real_vllm_is_predicted(shared: Path, seed: int) -> None:
         assert abs(figures["p99"].error) < 0.10
     assert found.request_errors("latency")["median"] < 0.02
     assert abs(found.makespan.error) < 0.02
+
+
+def refused(case: EngineCase, **more: object) -> str:
+    with pytest.raises(NotModelled) as caught:
+        replace(case, settings={**SETTINGS, **more}).refuse_unmodelled()
+    return str(caught.value)
+
+
+def test_settings_that_are_not_modelled_are_refused(tmp_path: Path) -> None:
+    case = write_case(tmp_path / "case", SETTINGS, 3)
+    case.refuse_unmodelled()
+    for name in ("prefix_caching", "enable_prefix_caching", "num_speculative_tokens", "enable_lora"):
+        assert f"engine.json: {name}: not modelled" in refused(case, **{name: True})
+        replace(case, settings={**SETTINGS, name: False}).refuse_unmodelled()
+        replace(case, settings={**SETTINGS, name: True}).refuse_unmodelled([name])
+    assert "policy: not modelled" in refused(case, policy="priority")
+    assert "pipeline_parallel: not modelled" in refused(case, pipeline_parallel=2)
+    assert "async_scheduling: not modelled" in refused(case, engine="vLLM 0.6.3", async_scheduling=True)
+    assert "chunk_size: not modelled" in refused(case, chunk_size=256)
+    replace(case, settings={**SETTINGS, "engine": "sarathi", "chunk_size": 256}).refuse_unmodelled()
+    assert "a: not modelled; b: not modelled" in refused(case, a=1, b="x")
+    with pytest.raises(SlosimError, match="--ignore prefix: .* has no such setting"):
+        case.refuse_unmodelled(["prefix"])
+
+
+def test_tensor_parallelism_needs_its_communication(tmp_path: Path) -> None:
+    case = write_case(tmp_path / "case", SETTINGS, 3)
+    told = refused(case, tensor_parallel=2)
+    assert "tensor_parallel = 2: not modelled without the time of its communication" in told
+    included = {**SETTINGS, "tensor_parallel": 2, "iterations_include_communication": True}
+    replace(case, settings=included).refuse_unmodelled()
+    replace(case, settings={**SETTINGS, "tensor_parallel": 2}).refuse_unmodelled(["tensor_parallel"])
+    replace(case, settings={**SETTINGS, "tensor_parallel": 1}).refuse_unmodelled()
+
+
+def test_what_the_host_time_stands_for_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The synthetic engine takes 2.1 ms; told 30 ms more per step it is no engine; told nothing is left, it is clipped."""
+    case = write_case(tmp_path / "case", SETTINGS)
+    found = predict(case, points=120, draws=1)
+    assert found.warnings == ["num_gpu_blocks is not said: cache assumed unlimited"]
+    assert "beyond the few milliseconds" in replace(found, host_time=0.0306).warnings[0]
+    assert "clipped at 0" in replace(found, host_time=0.0).warnings[0]
+    given = replace(found, host_time=0.0306, fitted=False, ignored=("prefix_caching",))
+    assert given.warnings[0] == "prefix_caching is not modelled and was ignored"
+    assert len(given.warnings) == 2
+    assert replace(found, case=replace(case, settings={**SETTINGS, "num_gpu_blocks": 5000})).warnings == []
+    (tmp_path / "case" / "engine.json").write_text(json.dumps({**SETTINGS, "prefix_caching": True}))
+    words = ["check-engine", str(tmp_path / "case"), "--points", "120", "--draws", "1"]
+    assert main(words) == 2
+    assert "engine.json: prefix_caching: not modelled" in capsys.readouterr().err
+    assert main([*words, "--ignore", "prefix_caching", "--host-time", "0.002"]) == 0
+    told = capsys.readouterr().out
+    assert "(cache assumed unlimited)" in told
+    assert "warning: prefix_caching is not modelled and was ignored" in told
