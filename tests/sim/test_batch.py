@@ -179,6 +179,56 @@ def test_decode_all_preempts_the_newest_until_the_others_fit() -> None:
     assert [request.phase for request in (old, middle)] == [Phase.DECODING] * 2
 
 
+@pytest.mark.parametrize(
+    ("prompts", "granted", "victims"),
+    [
+        ((8, 7), 1, [1]),  # the first takes the only free block, and the second, which needs none, finds none free
+        ((7, 8), 2, []),  # the first needs none, and the second finds the one that it takes
+        ((7, 7), 2, []),
+    ],
+)
+def test_the_last_one_s_test_for_a_free_block_comes_before_it_takes_its_own(
+    prompts: tuple[int, ...], granted: int, victims: list[int]
+) -> None:
+    bench = Bench(5)
+    for prompt in prompts:
+        bench.decoding(prompt)
+    batch = bench.batch()
+    assert batch.decode_all(least_free=1) == granted
+    assert [request.id for request in batch.preempted] == victims
+    assert batch.blocks_left == {(8, 7): 2, (7, 8): 0, (7, 7): 1}[prompts]
+
+
+def test_a_prompt_under_way_yields_before_the_decodes() -> None:
+    """It is the newest: its block goes to the only decode, and that still runs."""
+    bench = Bench(3)
+    old, new = bench.decoding(8), bench.started(30, 4)
+    batch = bench.batch()
+    assert batch.decode_all() == 1
+    assert batch.preempted == {new: False}
+    assert (batch.blocks_left, batch.tokens) == (0, 1)
+    assert old not in batch.preempted
+
+
+def test_decodes_in_turn_ask_for_a_free_block_each() -> None:
+    """Three tokens of budget for four: the third finds no free block, and the fourth yields its own."""
+    bench = Bench(9)
+    requests = [bench.decoding(prompt) for prompt in (8, 7, 7, 8)]
+    batch = bench.batch(3)
+    assert batch.decode_all(least_free=1, swap=True) == 3
+    assert batch.preempted == {requests[3]: True}
+    assert list(batch.decodes) == requests[:3]
+    assert left(batch) == (3, 0, 2)
+
+
+def test_asked_is_what_an_admission_needed_free(bench: Bench) -> None:
+    host, newcomer, guest = bench.decoding(3, reserve=12), bench.waiting(6), bench.waiting(3)
+    batch = bench.batch(watermark=3)
+    assert batch.admit(newcomer) == 6
+    assert batch.admit(guest, 3, host=host) == 3
+    assert [batch.asked(request) for request in (newcomer, guest, host)] == [2 + 3, 0, -1]
+
+
 def test_decode_all_under_a_budget_goes_by_age(bench: Bench) -> None:
     requests = [bench.decoding(3) for _ in range(4)]
     batch = bench.batch(2)

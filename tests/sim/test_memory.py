@@ -118,6 +118,21 @@ def test_guests_before_their_hosts_and_hosts_before_their_guests_free_the_same(b
             bench.server.waiting.remove(request)
 
 
+@pytest.mark.parametrize(("lent", "back"), [(1, 4), (2, 5), (5, 5)])
+def test_a_guest_gives_back_no_more_than_it_has(bench: Bench, lent: int, back: int) -> None:
+    """The host keeps three blocks of its own; of the guest's two, those that it was lent go with the host's."""
+    host, guest = lodging(bench)
+    bench.server.hosts[guest] = host, lent
+    batch = bench.batch()
+    batch.preempted[guest] = False
+    assert batch.freed(host) == back
+    del batch.preempted[guest]
+    assert batch.freed(host) == 3
+    assert batch.freed(guest) == 2 - min(lent, 2)
+    batch.preempted[host] = False
+    assert batch.freed(guest) == 2
+
+
 def test_copies_without_an_iteration_are_paid_by_the_next_one(bench: Bench) -> None:
     swapped = bench.decoding(8)
     runs = bench.decoding(3)

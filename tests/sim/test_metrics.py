@@ -266,6 +266,13 @@ def test_a_warm_up_leaves_early_requests_out_and_early_tokens() -> None:
     assert figures["token_throughput"] == 5 / 8, "the last token of the first request came at 2 s"
     assert figures["goodput"] == 4 / 8
     assert figures["request_throughput"] == 3 / 8
+    assert figures["mean_iteration_time"] == (1 + 2 + 1 + 4) / 4, "the one that starts as the warm-up ends is measured"
+    assert figures["mean_forward_size"] == 10 + 10
+    assert figures["mean_batch_size"] == 10
+    assert figures["mean_schedule_seconds"] == pytest.approx(0.001)
+    early = by_hand(requests | {"arrived_at": [0.0, 2.5, 5.0]}, [(0, 0, 0, 1), (1, 2, 2, 3), (2, 4, 4, 5)], warmup=0.5)
+    assert early.summary()["request_throughput"] == 2 / 7.5, "the first request finished before"
+    assert early.summary()["mean_iteration_time"] == (2 + 1 + 4) / 3
 
 
 def one_token() -> RunResult:
