@@ -242,7 +242,7 @@ def test_settings_that_are_not_modelled_are_refused(tmp_path: Path) -> None:
     assert "chunk_size: not modelled" in refused(case, chunk_size=256)
     replace(case, settings={**SETTINGS, "engine": "sarathi", "chunk_size": 256}).refuse_unmodelled()
     assert "a: not modelled; b: not modelled" in refused(case, a=1, b="x")
-    with pytest.raises(SlosimError, match="--ignore prefix: .* has no such setting"):
+    with pytest.raises(SlosimError, match=r"--ignore prefix: .* has no such setting"):
         case.refuse_unmodelled(["prefix"])
 
 
@@ -257,7 +257,7 @@ def test_tensor_parallelism_needs_its_communication(tmp_path: Path) -> None:
 
 
 def test_what_the_host_time_stands_for_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The synthetic engine takes 2.1 ms; told 30 ms more per step it is no engine; told nothing is left, it is clipped."""
+    """The synthetic engine takes 2.1 ms; 30.6 ms are no engine's; none at all was clipped."""
     case = write_case(tmp_path / "case", SETTINGS)
     found = predict(case, points=120, draws=1)
     assert found.warnings == ["num_gpu_blocks is not said: cache assumed unlimited"]
