@@ -395,13 +395,13 @@ def checked(made: Any) -> Any:
     known = parameters_of(kind) or {}
     now = {name: getattr(made, name) for name in known if hasattr(made, name)}
     try:
-        changed = {name: new for name, old in now.items() if _other(new := _fitted(kind, name, old), old)}
+        changed = {name: new for name, old in now.items() if _changed(new := _fitted(kind, name, old), old)}
     except SlosimError as error:
         raise SlosimError(f"{kind.__name__}: {error}") from None
     return replace(made, **changed) if changed else made
 
 
-def _other(new: Any, old: Any) -> bool:
+def _changed(new: Any, old: Any) -> bool:
     """Whether a field is changed: an equal list stays the object that a policy may share with its owner."""
     return new is not old and not (isinstance(old, list | dict | set) and type(new) is type(old) and new == old)
 
