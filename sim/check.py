@@ -106,13 +106,15 @@ def _try(policy: Scheduler, trial: Trial, machine: Any) -> TrialReport:
 
 
 def _run(policy: Scheduler, original: Scheduler, trial: Trial, machine: Any, coast: bool) -> RunResult:
+    with blaming(original):
+        predictor = getattr(original, "predictor", unknown)
     return simulate(
         trial.trace,
         policy,
         machine,
         kv_blocks=trial.kv_blocks,
         block_size=trial.block_size,
-        predictor=getattr(original, "predictor", unknown),
+        predictor=predictor,
         coast=coast,
     )
 

@@ -115,7 +115,7 @@ def interrupted(error: BaseException) -> bool:
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
-    if last is None:
+    if last is None or is_ours(file := last.tb_frame.f_code.co_filename) or is_library(file):
         return True
     return dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] != "RAISE_VARARGS"
 

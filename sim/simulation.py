@@ -75,7 +75,8 @@ def simulate(
     """
     machine = Machine.of(profile, kv_blocks, block_size)
     policy = resolve(scheduler)
-    told: Predictor = getattr(policy, "predictor", unknown) if predictor is None else known_predictor(predictor)
+    with blaming(policy):
+        told: Predictor = getattr(policy, "predictor", unknown) if predictor is None else known_predictor(predictor)
     if horizon is not None and not horizon > 0:
         raise SlosimError(f"the horizon must be a positive number of seconds, not {horizon}")
     if not 0 <= warmup < 1:

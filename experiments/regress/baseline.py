@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,25 +44,37 @@ def read(path: Path, scenario: Scenario, jobs: int = 1) -> Runs:
         if content["format"] != FORMAT:
             raise KeyError("format")
         policy = PolicySettings.model_validate(split_spec(content["policy"]))
-        known = {
-            (each["rate"], each["seed"]): Run(
-                {name: float("nan") if value is None else value for name, value in each["metrics"].items()},
-                each["digests"],
-            )
-            for each in content["runs"]
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        known = dict(_run(each) for each in content["runs"])
+        settings = dict(content["scenario"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        why = " ".join(str(error).split())
         raise SlosimError(
-            f"{path}: is no baseline ({error}); make one with slosim regress POLICY --write {path}"
+            f"{path}: is no baseline ({why}); make one with slosim regress POLICY --write {path}"
         ) from error
     asked = _asked(scenario)
-    for name, value in content["scenario"].items():
+    for name, value in settings.items():
         if asked.get(name) != value:
             raise SlosimError(
                 f"{path}: was made with {name} = {json.dumps(value)}, not {json.dumps(asked.get(name))}: "
                 "ask for the same, or make it anew with --write"
             )
     return Runs(scenario, policy, jobs, known=known)
+
+
+def _run(each: Mapping[str, Any]) -> tuple[tuple[float | None, int], Run]:
+    """One run of a file by its load and seed; raises what Python raises if it is none."""
+    rate, seed = each["rate"], each["seed"]
+    if type(seed) is not int:
+        raise TypeError(f"seed {seed!r:.40}")
+    metrics = {name: float("nan") if value is None else _number(value) for name, value in each["metrics"].items()}
+    digests = {name: str(value) for name, value in each["digests"].items()}
+    return (rate if rate is None else _number(rate), seed), Run(metrics, digests)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r:.40} where a number belongs")
+    return float(value)
 
 
 def _asked(scenario: Scenario) -> dict[str, Any]:

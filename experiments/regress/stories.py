@@ -121,9 +121,10 @@ def read(path: Path) -> Stories:
     """The stories of a file; raises SlosimError if it holds none."""
     try:
         stories = json.loads(path.read_text("utf-8"))
-        if not all("digest" in each for cases in stories.values() for each in cases.values()):
+        told = [each for cases in stories.values() for each in cases.values()]
+        if not all(isinstance(each, dict) and "digest" in each for each in told):
             raise ValueError("a story without a digest")
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise SlosimError(f"{path}: holds no stories ({error}); write them with --update") from error
     return dict(stories)
 

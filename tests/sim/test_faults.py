@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,7 @@ HOOKS = {
     "bind": "    def bind(self, server):\n        sys.exit(0)\n",
     "epoch": "    def epoch(self, server):\n        sys.exit(0)\n",
     "notes": "    def notes(self):\n        sys.exit(0)\n",
+    "predictor": "    @property\n    def predictor(self):\n        sys.exit(0)\n",
     "__repr__": "    def __repr__(self):\n        sys.exit(0)\n",
 }
 MODULES = {
@@ -128,9 +130,9 @@ def test_what_a_decision_returns_is_looked_at(body: str, module: Module) -> None
 @pytest.mark.parametrize("hook", HOOKS)
 def test_so_is_everything_else_that_the_engine_asks(hook: str, module: Module) -> None:
     name = module(HEAD + HOOKS[hook])
-    with pytest.raises(PolicyFault, match=rf"policy {name}:X: {hook} called sys.exit\(0\) at .*{name}.py:7"):
+    with pytest.raises(PolicyFault, match=rf"policy {name}:X: {hook} called sys.exit\(0\) at .*{name}.py:[78]"):
         served(f"{name}:X")
-    with pytest.raises(SchedulerError, match=rf"{hook} called sys.exit\(0\) at .*{name}.py:7"):
+    with pytest.raises(SchedulerError, match=rf"{hook} called sys.exit\(0\) at .*{name}.py:[78]"):
         check_scheduler(f"{name}:X")
 
 
@@ -261,10 +263,17 @@ def test_where_no_limit_can_be_kept_that_is_said() -> None:
     assert NOT_ENFORCED not in str(check_scheduler("vllm", limit=0.0)), "none was asked for"
 
 
-def test_a_real_interrupt_is_none_of_the_policy_s_faults(module: Module) -> None:
+@pytest.mark.parametrize("handler", ["of Python", "of a library"])
+def test_a_real_interrupt_is_none_of_the_policy_s_faults(handler: str, module: Module) -> None:
+    """The handler of asyncio, for one, raises KeyboardInterrupt by a statement of its own."""
+    made: dict[str, Any] = {}
+    library = f"{os.sep}site-packages{os.sep}loops.py"
+    exec(compile("def handle(number, frame):\n    raise KeyboardInterrupt", library, "exec"), made)
+    before = signal.signal(signal.SIGINT, made["handle"] if handler == "of a library" else signal.default_int_handler)
     name = module(HEAD + SCHEDULE + "\n        while True: pass\n")
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         served(f"{name}:X")
     timer.join()
+    signal.signal(signal.SIGINT, before)
