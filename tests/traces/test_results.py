@@ -399,6 +399,21 @@ def test_buffers_of_a_pickle_are_refused(tmp_path: Path) -> None:
     assert "more than plain data (BYTEARRAY8)" in refusal(saved_bytes(tmp_path / "x.ds", held))
 
 
+def test_a_few_bytes_cannot_ask_for_much(tmp_path: Path) -> None:
+    """An index of the memo of 680 million, and tuples of themselves, as a key and as a length."""
+    far = b"\x80\x02}X\x04\0\0\0reqs]r\x95\x94\x94\x28(tas."
+    assert "expected (prompt, prompt_len, output_len)" in refusal(saved_bytes(tmp_path / "far.ds", far))
+    nested: Any = ()
+    for _ in range(45):
+        nested = (nested, nested)
+    body = pickle.dumps(nested, 2)[2:-1]
+    key = b"\x80\x02}" + body + b"K\x01s."
+    assert "damaged or of another kind" in refusal(saved_bytes(tmp_path / "key.ds", key))
+    for whole in (pickle.dumps([(nested, 5)], 2), marshal.dumps({"reqs": [(nested, 5)]})):
+        assert "prompt tokens: ((" in refusal(saved_bytes(tmp_path / "length.ds", whole))
+    refusal(saved_bytes(tmp_path / "k.ds", b"{" + marshal.dumps(nested) + b"N0"), "distserve")
+
+
 def test_damaged_data_sets(tmp_path: Path) -> None:
     code = marshal.dumps({"reqs": compile("1", "x", "eval")})
     assert "marshalled data is damaged or of another kind" in refusal(saved_bytes(tmp_path / "code.ds", code))

@@ -1,11 +1,10 @@
-"""DistServe's data sets (.ds): Python objects, read without running any code that a file may carry."""
+"""DistServe's data sets (.ds): marshalled or pickled Python data, read without running any code of the file."""
 
 from __future__ import annotations
 
-import io
-import pickle
 import pickletools
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,21 +54,13 @@ def _requests(path: Path) -> list[tuple[Any, Any, Any]]:
 def _plain(data: bytes, path: Path) -> Any:
     is_pickle = data[:1] == b"\x80"
     try:
-        return _unpickled(data) if is_pickle else _Marshalled(data).value(0)
+        return _Pickled(data).value() if is_pickle else _Marshalled(data).value(0)
     except _Refused as error:
         told = f"a pickle that holds {error}, which reading it would run or import; save it as JSON Lines with"
         raise SlosimError(f"{path}: {told} prompt_len and output_len") from error
     except Exception as error:  # a damaged stream makes the interpreter's own unpickler raise nearly anything
         kind = "pickle" if is_pickle else "marshalled data"
         raise SlosimError(f"{path}: the {kind} is damaged or of another kind ({type(error).__name__})") from error
-
-
-def _unpickled(data: bytes) -> Any:
-    """Return what a pickle of plain data holds; its operations are looked through before any is carried out."""
-    for operation, _, _ in pickletools.genops(data):
-        if operation.name.startswith(("EXT", "BYTEARRAY", "NEXT_BUFFER", "READONLY", "PERSID", "BINPERSID")):
-            raise _Refused(f"more than plain data ({operation.name})")
-    return _Plain(io.BytesIO(data)).load()
 
 
 def _listed(held: Any, path: Path) -> list[Any]:
@@ -92,16 +83,75 @@ class _Refused(Exception):
     """A pickle wants something that is no plain data."""
 
 
-class _Plain(pickle.Unpickler):
-    """An unpickler that imports nothing."""
+class _Pickled:
+    """Reads a pickle of plain data: containers, numbers, texts; anything else is refused before it is made.
 
-    def find_class(self, module: str, name: str) -> Any:
-        """Refuse every class and function."""
-        raise _Refused(f"{module[:40]}.{name[:40]}")
+    The interpreter's own unpickler imports and calls what a file names, and lets a few bytes ask for any memory. The
+    operations are those of Python's pickletools.
+    """
 
-    def persistent_load(self, pid: Any) -> Any:
-        """Refuse objects that are kept elsewhere."""
-        raise _Refused("objects kept elsewhere")
+    def __init__(self, data: bytes) -> None:
+        self._operations = pickletools.genops(data)
+        self._stack: list[Any] = []
+        self._known: dict[int, Any] = {}
+
+    def value(self) -> Any:
+        """Return the value; raise _Refused for what is no plain data, and other errors for damage."""
+        for operation, argument, _ in self._operations:
+            if operation.name == "STOP":
+                break
+            self._carry_out(operation.name, argument)
+        (value,) = self._stack
+        return value
+
+    def _carry_out(self, name: str, argument: Any) -> None:
+        stack = self._stack
+        if name in _VALUES or name in _SIMPLE:
+            stack.append(argument if name in _VALUES else _SIMPLE[name]())
+        elif name in ("PROTO", "FRAME"):
+            pass
+        elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            self._known[len(self._known) if argument is None else argument] = stack[-1]
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            stack.append(self._known[argument])
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            stack[-int(name[-1]) :] = [tuple(stack[-int(name[-1]) :])]
+        elif name in ("APPEND", "SETITEM"):
+            held = [stack.pop() for _ in range(1 + (name == "SETITEM"))]
+            self._put_into(stack[-1], held[::-1])
+        elif name in ("APPENDS", "SETITEMS"):
+            held = self._since_mark()
+            self._put_into(stack[-1], held)
+        elif name in ("TUPLE", "LIST", "DICT"):
+            self._gather(name, self._since_mark())
+        else:
+            raise _Refused(f"more than plain data ({name})")
+
+    def _gather(self, name: str, held: list[Any]) -> None:
+        empty: dict[Any, Any] = {}
+        self._stack.append({"TUPLE": tuple(held), "LIST": held, "DICT": empty}[name])
+        if name == "DICT":
+            self._put_into(empty, held)
+
+    def _since_mark(self) -> list[Any]:
+        place = max(at for at, each in enumerate(self._stack) if each is _MARK)
+        held = self._stack[place + 1 :]
+        del self._stack[place:]
+        return held
+
+    @staticmethod
+    def _put_into(container: Any, held: list[Any]) -> None:
+        if isinstance(container, list):
+            container.extend(held)
+        else:
+            container.update((_checked_key(key), value) for key, value in zip(held[::2], held[1::2], strict=True))
+
+
+def _checked_key(key: Any) -> Any:
+    """Return a key whose hash is quickly found, whatever a file made of it."""
+    if not isinstance(key, str | int | bytes | None):
+        raise ValueError("a key that is no text or number")
+    return key
 
 
 class _Marshalled:
@@ -155,7 +205,7 @@ class _Marshalled:
         if kind == b"{":
             held = {}
             while (key := self.value(depth + 1)) is not _END:
-                held[key] = self.value(depth + 1)
+                held[_checked_key(key)] = self.value(depth + 1)
         else:
             count = self._take(1)[0] if kind == b")" else self._number("<i", 4)
             if not 0 <= count <= len(self._data) - self._at:
@@ -182,5 +232,20 @@ class _Marshalled:
         return self._data[self._at - count : self._at]
 
 
-_END = object()
+_END, _MARK = object(), object()
+_VALUES = frozenset(
+    """INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 STRING
+    BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8""".split()  # noqa: SIM905
+)
+"""Operations that push their argument."""
+_SIMPLE: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_DICT": dict,
+    "MARK": lambda: _MARK,
+}
+"""Operations that push the same value each time."""
 _CONSTANTS: dict[bytes, Any] = {b"0": _END, b"N": None, b"T": True, b"F": False}

@@ -2,6 +2,7 @@
 
 import json
 import re
+import reprlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ __all__ = ["Record", "not_an_object", "records", "shown", "values"]
 _CHARACTERS_AT_ONCE = 1 << 20
 _BETWEEN = re.compile(r"[\s,\[\]]*")
 _LONGEST_SHOWN = 60
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring = 3, _LONGEST_SHOWN
 _CUT_MARGIN = 12
 """A parser stops at most this far before the end of a text that was cut inside a literal or an escape."""
 
@@ -69,10 +72,8 @@ def not_an_object(path: Path, record: Record) -> str:
 
 def shown(value: Any) -> str:
     """Return a value of JSON in one short line that can be printed."""
-    try:
-        text = " ".join(str(value)[:_LONGEST_SHOWN].split())
-    except RecursionError:
-        return "deeply nested objects"
+    text = _BRIEF.repr(value) if isinstance(value, dict | list | tuple) else str(value)
+    text = " ".join(text[:_LONGEST_SHOWN].split())
     return text.encode("utf-8", "backslashreplace").decode()
 
 
