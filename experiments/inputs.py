@@ -183,7 +183,11 @@ def load_in_words(settings: TraceSettings, rate: float | None) -> str:
     """A load as tables have it; "as recorded" only of files that record arrivals."""
     if rate is not None:
         return f"{rate:g} requests/s"
-    recorded = settings.generated or all(reading.time_unit is not None for reading in readings(settings))
+    try:
+        with quiet_reading():
+            recorded = settings.generated or all(reading.time_unit is not None for reading in readings(settings))
+    except SlosimError:  # the file is gone or was changed since its runs
+        recorded = True
     return "arrivals as recorded" if recorded else "all at once: the file records no arrivals"
 
 

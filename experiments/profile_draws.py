@@ -163,7 +163,7 @@ def compare_draws(scenario: Scenario, number: int, folder: Path, out: Console, j
 
 def load(rate: float | None) -> str:
     """A load in words."""
-    return "arrivals as recorded" if rate is None else f"{rate:g} requests/s"
+    return "the arrivals of the trace" if rate is None else f"{rate:g} requests/s"
 
 
 def _by_policy(done: Mapping[Task, Summary]) -> dict[str, list[Summary]]:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from experiments.console import as_text
 from experiments.escaping import literally
+from experiments.inputs import load_in_words
 from experiments.replications import Interval, difference_said, interval, paired, said
 from experiments.sweeps.plan import Varied
 from experiments.sweeps.quantiles import jackknifed
@@ -32,12 +33,13 @@ class Place(NamedTuple):
 
     varied: Varied
     rate: float | None
+    load: str
+    """The rate in words."""
 
     @property
     def title(self) -> str:
         """In words."""
-        load = "arrivals as recorded" if self.rate is None else f"{self.rate:g} requests/s"
-        return ", ".join([*(f"{name}={value}" for name, value in self.varied), load])
+        return ", ".join([*(f"{name}={value}" for name, value in self.varied), self.load])
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def groups(found: Iterable[Found]) -> list[Group]:
     """What was found, without what failed, in its order."""
     grouped: dict[tuple[Place, str], dict[int, Record]] = {}
     for point, kept, _ in found:
-        runs = grouped.setdefault((Place(point.varied, point.rate), point.policy.title), {})
+        place = Place(point.varied, point.rate, load_in_words(point.scenario.trace, point.rate))
+        runs = grouped.setdefault((place, point.policy.title), {})
         if isinstance(kept, Record):
             runs[point.seed] = kept
     return [Group(place, policy, runs) for (place, policy), runs in grouped.items()]

@@ -130,6 +130,23 @@ def test_as_recorded_is_said_only_of_files_that_record_arrivals(
     told = capsys.readouterr().out
     assert "as recorded" not in told
     assert "all at once: the file records no arrivals" in told
+    (tmp_path / "s.toml").write_text('policies = ["vllm"]')
+    assert (
+        main(
+            [
+                "sweep",
+                str(tmp_path / "s.toml"),
+                "--trace",
+                str(tmp_path / "a.csv"),
+                "--jobs",
+                "1",
+                "-o",
+                str(tmp_path / "w"),
+            ]
+        )
+        == 0
+    )
+    assert "as recorded" not in capsys.readouterr().out
     (tmp_path / "b.csv").write_text("arrived_at,prompt_tokens,output_tokens\n3,10,5\n3,12,6\n")
     assert main(["run", "vllm", "--trace", str(tmp_path / "b.csv"), "-o", str(tmp_path / "o")]) == 0
     assert "loads     as recorded" in capsys.readouterr().out
