@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet install 
 NEEDS := setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help compare test fuzz check coverage bench regress golden notebooks clean
+.PHONY: help compare test fuzz mutants check coverage bench regress golden notebooks clean
 
 help:  ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -29,6 +29,9 @@ FUZZ := tests/sim/test_differential.py tests/sim/test_pool.py tests/sim/test_inv
 
 fuzz: $(VENV)/.dev  ## search for stories that differ between the fast and the plain ways to simulate (half an hour)
 	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(or $(ARGS),$(FUZZ))
+
+mutants: $(VENV)/.dev  ## change the core's code in every small way and count the changes that its tests notice (an hour)
+	@nice $(BIN)/python -m tests.mutants $(ARGS)
 
 check: $(VENV)/.dev  ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -221,6 +221,58 @@ def test_decodes_in_turn_ask_for_a_free_block_each() -> None:
     assert left(batch) == (3, 0, 2)
 
 
+def test_decodes_in_turn_preempt_as_they_were_told_to() -> None:
+    """Oldest first: a prompt under way is passed over, the newest is swapped out or dropped, at last the asker."""
+    for swap in (True, False):
+        bench = Bench(7)
+        prompt, first, second = bench.started(30, 4), bench.decoding(12), bench.decoding(12)
+        batch = bench.batch(1)
+        assert batch.decode_all(swap=swap) == 1
+        assert (batch.preempted, list(batch.decodes)) == ({second: swap}, [first])
+        assert prompt not in batch.decodes
+
+
+def test_a_decode_that_was_chosen_is_not_chosen_again(bench: Bench) -> None:
+    chosen, other = bench.decoding(3), bench.decoding(3)
+    batch = bench.batch()
+    batch.decode(chosen)
+    assert batch.decode_all() == 1
+    assert list(batch.decodes) == [chosen, other]
+
+
+def test_spare_is_what_this_batch_leaves_unused(bench: Bench) -> None:
+    """Of blocks of four tokens: a decode's next token, a prompt's next chunk, and what guests have already."""
+    decodes, prompt = bench.decoding(3, reserve=4), bench.started(30, 3, reserve=9)
+    full, waits = bench.decoding(4), bench.waiting(3)
+    batch = bench.batch()
+    assert [batch.spare(request) for request in (decodes, prompt, full, waits)] == [1, 2, 0, 0]
+    batch.prefill(prompt, 2)
+    assert batch.spare(prompt) == 1
+    assert batch.admit(waits, 3, host=prompt) == 3
+    assert batch.spare(prompt) == 0
+    batch.preempt(decodes)
+    assert batch.spare(decodes) == 0
+
+
+def test_a_shortage_is_of_blocks_beyond_those_held(bench: Bench) -> None:
+    request = bench.started(30, 5)
+    batch = bench.batch()
+    assert [batch.shortage(request, tokens) for tokens in (0, 3, 4, 7, 8)] == [0, 0, 1, 1, 2]
+
+
+def test_a_new_batch_promises_and_holds_nothing(bench: Bench) -> None:
+    bench.decoding(3)
+    batch = bench.batch(7, watermark=2)
+    assert (batch.tokens_left, batch.blocks_left, batch.watermark, batch.tokens) == (7, 9, 2, 0)
+    assert (batch.everyone, batch.least_free, batch.holds, batch.memo) == (False, 0, False, None)
+    assert batch.until == batch.room == float("inf")
+    assert not batch.steady
+    assert not batch.changes
+    assert bench.server.new_batch(7).watermark == 0
+    tables = (batch.prefills, batch.admitted, batch.decodes, batch.paused, batch.preempted, batch.resumed)
+    assert all(table == {} for table in (*tables, batch.rejected, batch.extended, batch.hosts))
+
+
 def test_asked_is_what_an_admission_needed_free(bench: Bench) -> None:
     host, newcomer, guest = bench.decoding(3, reserve=12), bench.waiting(6), bench.waiting(3)
     batch = bench.batch(watermark=3)

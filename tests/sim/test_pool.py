@@ -54,6 +54,15 @@ class Pools(RuleBasedStateMachine):
         self.plain.leave(pair[1])
         self.resting.append(pair)
 
+    @precondition(lambda self: self.members)
+    @rule(data=st.data(), more=st.integers(-6, 6))
+    def resize(self, data: st.DataObject, more: int) -> None:
+        """A member takes blocks ahead or gives back what it does not fill."""
+        pair = data.draw(st.sampled_from(self.members))
+        filled = -(-pair[0].kv_tokens // self.size)
+        for request, pool in zip(pair, (self.fast, self.plain), strict=True):
+            pool.resize(request, max(filled, request.blocks + more))
+
     @precondition(lambda self: self.resting)
     @rule()
     def come_back(self) -> None:
@@ -126,3 +135,7 @@ def test_versions_tell_when_members_change() -> None:
         seen.append(pool.version)
         assert seen == sorted(set(seen))
         assert one not in pool
+
+
+def test_an_empty_pool_has_no_event() -> None:
+    assert DecodePool(4).steps_to_event() == PlainPool(4).steps_to_event() == 0
