@@ -12,7 +12,7 @@ from contextlib import suppress
 from rich.console import Console
 
 from experiments.escaping import literally
-from experiments.inputs import Inputs, load_in_words, quiet_reading, readings, the_rate
+from experiments.inputs import Inputs, load_in_words, quiet_reading, readings, requests_meant, the_rate
 from experiments.scenario import Scenario
 from experiments.workload_settings import TraceSettings
 from sim.limits import UNITS
@@ -21,6 +21,9 @@ from traces.errors import SlosimError
 
 SHOWN = ("prefill_tokens", "decode_tokens", "context_tokens")
 """The aggregates of a batch whose measured range the header names."""
+
+
+MEANT = " (the paper's number; --requests N for others)"
 
 
 def print_header(
@@ -57,6 +60,13 @@ def files_read(workloads: Iterable[TraceSettings]) -> Iterator[str]:
     yield from (f"{path}: {what}" for path, what in sorted(told))
 
 
+def numbers_meant(workloads: Iterable[TraceSettings]) -> Iterator[str]:
+    """How many requests each generated workload has where nobody said how many, once."""
+    silent = dict.fromkeys(each.source for each in workloads if each.generated and each.requests is None)
+    for source in silent:
+        yield f"trace {source}: {requests_meant(TraceSettings(source=source)):,} requests{MEANT}"
+
+
 def cautions(results: Mapping[str, RunResult]) -> list[str]:
     """Where runs went beyond model, GPU or profile, a line each; what all runs have in common once."""
     of = {title: [str(warning) for warning in result.warnings] for title, result in results.items()}
@@ -70,7 +80,7 @@ def cautions(results: Mapping[str, RunResult]) -> list[str]:
 def number_meant(scenario: Scenario) -> str:
     """Why a generated workload has so many requests, where nobody said how many; nothing elsewhere."""
     trace = scenario.trace
-    return " (the paper's number; --requests N for others)" if trace.generated and trace.requests is None else ""
+    return MEANT if trace.generated and trace.requests is None else ""
 
 
 def _requests(scenario: Scenario, inputs: Inputs) -> str:

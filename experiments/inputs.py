@@ -45,13 +45,15 @@ from traces import (
     workload,
 )
 from traces.errors import SlosimError, TraceWarning
-from traces.paper import PAPER_RATES
+from traces.paper import PAPER_RATES, PAPER_REQUESTS
 
 _PLACES = ("source", "format")
 _ASKED_OF_FILES = {
     *_PLACES,
     *("application", "columns", "time_unit", "keep_start", "start", "end", "requests", "reader"),
 }
+MIX_REQUESTS = 20_000
+"""Requests of the paper's mixed workload unless said."""
 MIX_RATE = 8.0
 """Requests per second of the paper's mixed workload (stated)."""
 
@@ -119,6 +121,11 @@ def the_trace(settings: TraceSettings) -> Trace:
     return _generated(settings) if settings.generated else _recorded(settings)
 
 
+def requests_meant(settings: TraceSettings) -> int:
+    """Requests of a generated workload: as many as said, else the paper's number."""
+    return settings.requests or {"paper_mix": MIX_REQUESTS, **PAPER_REQUESTS}[settings.source]
+
+
 def the_rate(settings: TraceSettings) -> float:
     """Requests per second of a generated workload: as said, else the paper's."""
     return settings.rate or (MIX_RATE if settings.source == "paper_mix" else PAPER_RATES[settings.source])
@@ -129,7 +136,7 @@ def _generated(settings: TraceSettings) -> Trace:
     arrivals = _arrivals(settings, rate)
     if settings.source == "paper_mix":
         return paper_mix(
-            settings.requests or 20_000,
+            requests_meant(settings),
             rate,
             settings.seed,
             settings.bookcorpus_share,

@@ -31,10 +31,13 @@ def main(options: Namespace) -> int:
     from experiments.bound.report import bounded, table
     from experiments.compare import DEFAULTS
     from experiments.console import console
+    from experiments.header import numbers_meant
     from experiments.inputs import build, load_in_words
 
     scenario = scenario_from(options, DEFAULTS if options.trace is None else {})
     out = console()
+    for told in numbers_meant([scenario.trace]):
+        out.print(told, markup=False)
     for rate in scenario.rates or (scenario.trace.rate,):
         at = scenario.at(rate)
         found = bounded(build(at), at.replicas)

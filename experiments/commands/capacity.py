@@ -50,6 +50,7 @@ def configure(parser: ArgumentParser) -> None:
 def main(options: Namespace) -> int:
     """Searches."""
     from experiments.console import console
+    from experiments.header import numbers_meant
     from experiments.named import check_metric
     from experiments.selections import SELECTION
     from experiments.settings import put, read_toml
@@ -70,6 +71,8 @@ def main(options: Namespace) -> int:
         put(table, name, value)
     points, out = points_of(table | {"rates": [], "sweep": []}), console()
     out.print(f"{len(points)} searches, by {options.executor}", markup=False)
+    for told in numbers_meant(point.scenario.trace for point in points):
+        out.print(told, markup=False)
     asked = {**table, "targets": [str(target) for target in targets]}
     settings = (options.executor, options.jobs, options.start, options.tolerance)
     return 1 if Capacities(points, targets, options.output, out, asked, *settings).run() else 0

@@ -56,6 +56,7 @@ def main(options: Namespace) -> int:
     """Searches."""
     from experiments.compare import DEFAULTS
     from experiments.console import console
+    from experiments.header import numbers_meant
     from experiments.pool import processes
     from experiments.search.objective import objective
     from experiments.search.searching import Searching
@@ -65,6 +66,8 @@ def main(options: Namespace) -> int:
         options.set.append(f"trace.rate={options.one_rate}")
     defaults = {"trace": DEFAULTS["trace"]} if options.trace is None else {}
     scenario = scenario_from(options, defaults).at(None)
+    for told in numbers_meant([scenario.trace]):
+        console().print(told, markup=False)
     minutes = options.minutes or (MINUTES if options.simulations is None else inf)
     Searching(
         scenario,

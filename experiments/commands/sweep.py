@@ -58,7 +58,7 @@ def add_executor(parser: ArgumentParser) -> None:
 def main(options: Namespace) -> int:
     """Sweeps."""
     from experiments.console import console
-    from experiments.header import files_read
+    from experiments.header import files_read, numbers_meant
     from experiments.settings import put, read_toml
     from experiments.sweeps.plan import points_of
     from experiments.sweeps.sweeping import Sweeping
@@ -70,5 +70,7 @@ def main(options: Namespace) -> int:
     out.print(f"{len(points)} points, by {options.executor}", markup=False)
     for told in files_read(point.scenario.trace for point in points):
         out.print(f"read {told}", markup=False)
+    for told in numbers_meant(point.scenario.trace for point in points):
+        out.print(told, markup=False)
     sweep = Sweeping(points, options.output, out, table, options.executor, options.jobs)
     return 1 if sweep.run() else 0

@@ -264,7 +264,7 @@ def test_run_prints_the_header_of_compare(tmp_path: Path, capsys: pytest.Capture
 
 def test_how_many_requests_are_meant_is_said(tmp_path: Path) -> None:
     """Nobody said how many: the paper's 90,000 of ShareGPT (traces.md), at its 28 requests per second."""
-    from experiments.header import header
+    from experiments.header import header, numbers_meant
     from experiments.inputs import build
     from experiments.scenario import Scenario
 
@@ -273,6 +273,9 @@ def test_how_many_requests_are_meant_is_said(tmp_path: Path) -> None:
     assert "90,000 requests (the paper's number; --requests N for others)" in lines["trace"]
     assert lines["loads"] == "28 requests/s (the paper's)"
     assert "the paper's number" not in header(said, build(said), (), 1, 1)["trace"]
+    assert list(numbers_meant([silent.trace, said.trace, silent.trace])) == [
+        "trace sharegpt: 90,000 requests (the paper's number; --requests N for others)"
+    ]
 
 
 def test_python_and_the_command_line_serve_from_the_same_cache() -> None:
