@@ -9,6 +9,7 @@ import lzma
 import os
 import random
 import socket
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -227,6 +228,24 @@ def test_a_folder_that_contains_itself(tmp_path: Path) -> None:
     (tmp_path / "inner").symlink_to(tmp_path, target_is_directory=True)
     saved(tmp_path / "a.csv", rows(4))
     assert len(load(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(("format", "name"), [(None, "x.csv"), ("text", "x.txt")])
+def test_folders_nested_a_thousand_deep(
+    tmp_path: Path, format: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    monkeypatch.chdir(deep)
+    for _ in range(1200):
+        os.mkdir("a")
+        os.chdir("a")
+    Path(name).write_bytes(rows(4))
+    monkeypatch.chdir(tmp_path)
+    try:
+        assert len(load(Path("deep"), format)) == (4 if format is None else 1)
+    finally:
+        subprocess.run(["rm", "-r", "deep"], check=True)  # which the standard library removes by recursion
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import stat
 import zipfile
 import zlib
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO, TextIO, cast
 
 from traces.errors import SlosimError
 
-__all__ = ["first_bytes", "is_parquet", "opened", "opened_text", "parquet_source", "regular"]
+__all__ = ["files_below", "first_bytes", "is_parquet", "opened", "opened_text", "parquet_source", "regular"]
 
 _HEAD = 512
 _BYTES_AT_ONCE, _BUFFER = 1 << 20, 1 << 16
@@ -73,6 +74,23 @@ def regular(path: Path) -> None:
     kind = next((kind for test, kind in _SPECIAL if test(mode)), None)
     if kind is not None:
         raise SlosimError(f"{path}: {kind}")
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files in a folder and in its folders, in order of path; links to folders are not followed."""
+    found: list[Path] = []
+    waiting = [folder]
+    try:
+        while waiting:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    elif entry.is_file():
+                        found.append(Path(entry.path))
+    except OSError as error:
+        raise SlosimError(f"{folder}: cannot read: {error.strerror or error}") from error
+    return sorted(found)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from traces.distributions import Distribution
 from traces.errors import SlosimError, asked_by
 from traces.fits import BOOKCORPUS_OUTPUTS
 from traces.pairs import drawn
-from traces.readers.files import is_parquet, opened_text
+from traces.readers.files import files_below, is_parquet, opened_text
 from traces.readers.headers import NOTHING, checked_columns, looks_like_time
 from traces.readers.json_stream import Record, records, shown
 from traces.readers.parquet import parquet_columns
@@ -192,7 +192,7 @@ def _demand_unicode(words: str, where: str) -> None:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.name.endswith(_ENDINGS) and file.is_file())
+    found = [file for file in files_below(path) if file.name.endswith(_ENDINGS)]
     if not found:
         raise SlosimError(f"{path}: the folder has no file ending in {' or '.join(_ENDINGS)}")
     return found

@@ -12,7 +12,7 @@ import numpy as np
 
 from traces.errors import SlosimError
 from traces.readers.cells import Column, Kind, NotRead, on_one
-from traces.readers.files import opened, opened_text
+from traces.readers.files import files_below, opened, opened_text
 
 __all__ = ["Place", "Rows", "Shards", "content", "first_character", "listed", "shards", "shown_cell"]
 
@@ -94,10 +94,7 @@ class Shards:
 
 def shards(folder: Path) -> tuple[list[Path], list[str]]:
     """Return the files of rows below a folder in order of name, and the names of the others."""
-    try:
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith((".", "_")))
-    except OSError as error:
-        raise SlosimError(f"{folder}: cannot read: {error.strerror or error}") from error
+    files = [path for path in files_below(folder) if not path.name.startswith((".", "_"))]
     chosen = [path for path in files if _ending(path) in SHARD_ENDINGS]
     return chosen, [path.relative_to(folder).as_posix() for path in files if path not in set(chosen)]
 
