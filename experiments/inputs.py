@@ -249,7 +249,7 @@ def _arrivals(settings: TraceSettings, rate: float) -> Arrivals:
 def with_objectives(trace: Trace, settings: SLOSettings, found: Profile, seed: int) -> Trace:
     """The trace with the scenario's objectives, or with its own."""
     own = any(column is not None for column in (trace.ttft, trace.tbt, trace.jct))
-    keep = settings.keep if settings.keep is not None else own and "rule" not in settings.model_fields_set
+    keep = settings.keep if settings.keep is not None else own
     if not keep:
         trace = assign_slos(
             trace,

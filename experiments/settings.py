@@ -62,9 +62,8 @@ def scenario_of(
     except ValidationError as error:
         lines = list(dict.fromkeys(literally(each)[:LONGEST] for each in complaints(error)))
         where = f"{path}" if path else "the settings"
-        raise SlosimError(
-            lines[0] if len(lines) == 1 else "\n  ".join([f"{where}: {len(lines)} mistakes", *lines])
-        ) from error
+        told = lines if len(lines) == 1 else [f"{where}: {len(lines)} mistakes", *lines]
+        raise SlosimError(*told) from error
 
 
 def read_toml(path: Path) -> Table:

@@ -59,10 +59,6 @@ def _kinds(annotation: Any) -> Iterator[Any]:
         yield from _kinds(inner)
 
 
-ONLY_GENERATED: dict[str, Any] = {"sources": {}, "bookcorpus_share": 0.35, "fitted": False, "stratified": False}
-"""Settings of generated traces alone, with their defaults."""
-
-
 def _texts(values: Any) -> Iterator[str]:
     """All texts in tables and lists."""
     if isinstance(values, str):
@@ -128,13 +124,17 @@ class TraceSettings(Settings):
         """Whether no file is needed."""
         return self.source in GENERATED
 
+    def _changed(self, *names: str) -> list[str]:
+        """Returns those of the settings that differ from their defaults, in alphabetical order."""
+        fields = type(self).model_fields
+        return sorted(name for name in names if getattr(self, name) != fields[name].default)
+
     @model_validator(mode="after")
     def _together(self) -> TraceSettings:
-        only_generated = [name for name in ONLY_GENERATED if getattr(self, name) != ONLY_GENERATED[name]]
+        only_generated = self._changed("sources", "bookcorpus_share", "fitted", "stratified")
         if not self.generated and only_generated:
-            raise ValueError(f"{min(only_generated)} is of generated traces; {shown(self.source)} is taken as a file")
-        of_files = {"format", "columns", "time_unit", "keep_start", "start", "end", "reader"} & self.model_fields_set
-        given = sorted(name for name in of_files if getattr(self, name) not in (None, {}, False))
+            raise ValueError(f"{only_generated[0]} is of generated traces; {shown(self.source)} is taken as a file")
+        given = self._changed("format", "columns", "time_unit", "keep_start", "start", "end", "reader")
         if self.generated and given:
             raise ValueError(f"{' and '.join(given)}: only for files; {self.source} is generated")
         if self.generated and self.arrivals == "replay":
@@ -174,7 +174,7 @@ class SLOSettings(ObjectiveSettings):
     """What is promised to all requests, and the exceptions."""
 
     keep: bool | None = None
-    """Keep the objectives that a trace file brings; None: if it brings any and no rule is given."""
+    """Keep the objectives that a trace file brings; None: if it brings any. A rule that is given means False."""
     per_application: dict[str, ObjectiveSettings] = {}
     scale: Positive = 1.0
     """All objectives times this."""
@@ -182,3 +182,11 @@ class SLOSettings(ObjectiveSettings):
     """What the mean prefill latency of a prompt's 512-token bucket is taken over (`traces.assign_slos`)."""
     seed: Seed | None = None
     """None: the trace's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_given_rule_replaces_those_of_the_file(cls, given: Any) -> Any:
+        """Writes the decision down, so that settings read back from JSON, which holds every field, mean the same."""
+        if isinstance(given, dict) and "rule" in given and "keep" not in given:
+            return {**given, "keep": False}
+        return given

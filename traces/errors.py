@@ -27,12 +27,16 @@ _OPTIONS = {
 class SlosimError(ValueError):
     """The base of every error that a user can mend: a wrong file, field, name or option.
 
-    Its message is one readable line; the command line prints it as it is and ends with code 2. What a file or a user
-    brought into it is made so: signs that cannot be printed are escaped, and the middle of a long one is left out.
+    Its message is one readable line, with an indented line for each of several mistakes; the command line prints it
+    as it is and ends with code 2. What a file or a user brought into it is made so: signs that cannot be printed are
+    escaped, and the middle of a long line is left out.
     """
 
-    def __init__(self, message: object = "") -> None:
-        super().__init__(_one_line(str(message)))
+    def __init__(self, message: object = "", *mistakes: object) -> None:
+        super().__init__(*(_one_line(str(line)) for line in (message, *mistakes)))
+
+    def __str__(self) -> str:
+        return "\n  ".join(self.args)
 
 
 class TraceWarning(UserWarning):

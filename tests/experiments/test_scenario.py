@@ -239,6 +239,19 @@ def test_the_same_scenario_has_the_same_digest() -> None:
     assert hash(one) == hash(other)
 
 
+def test_a_scenario_read_back_from_its_own_json_means_the_same(tmp_path: Path) -> None:
+    source = recorded(tmp_path, slo=SLO(ttft=7.0))
+    for slos, ttft in (({}, 7.0), ({"rule": "fixed", "ttft": 3.0}, 3.0), ({"rule": "fixed", "tbt": 1.0}, None)):
+        asked = Scenario(trace={"source": source}, slos=slos)
+        again = Scenario(**__import__("json").loads(asked.canonical()))
+        assert again == asked
+        for scenario in (asked, again):
+            told = build(scenario).trace.ttft
+            assert (None if told is None else told.tolist()) == (None if ttft is None else [ttft] * 3)
+    explicit = Scenario(trace={"source": source}, slos={"rule": "paper"})
+    assert explicit.digest != Scenario(trace={"source": source}).digest, "they serve different objectives"
+
+
 def test_another_rate_or_seed_changes_nothing_else() -> None:
     scenario = Scenario(**SMALL, rates=(1.0, 2.0), seeds=4)
     at = scenario.at(2.0, 9)

@@ -1,12 +1,13 @@
 """What a load says about the file: the record on the trace, one warning, time from the first arrival."""
 
+import pickle
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from traces import FORMATS, Format, Reading, Trace, TraceWarning, load
+from traces import FORMATS, Format, Reading, SlosimError, Trace, TraceWarning, load
 from traces.errors import asked_by, flags_in_hints
 
 
@@ -61,3 +62,11 @@ def test_hints_on_the_command_line() -> None:
     assert asked_by(keep_start=True, skip_empty=True) == "--keep-start --set trace.reader.skip_empty=true"
     asked = asked_by(columns={"arrived_at": "start time", "prompt_tokens": "in"}, time_unit="ms")
     assert asked == "--columns 'arrived_at=start time,prompt_tokens=in' --time-unit ms"
+
+
+def test_an_error_of_several_mistakes_has_a_line_for_each_also_from_another_process() -> None:
+    error = SlosimError("2 mistakes", "rate: -1", "seed: 'a\nb'")
+    assert str(error) == "2 mistakes\n  rate: -1\n  seed: 'a\\nb'"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert str(SlosimError("a\nb")) == "a\\nb"
+    assert str(SlosimError()) == ""
