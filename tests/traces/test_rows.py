@@ -272,6 +272,15 @@ def test_numbers_are_read_to_the_last_bit(tmp_path: Path) -> None:
     assert load(tmp_path / "t.jsonl", keep_start=True).arrived_at.tolist() == times
 
 
+def test_fractions_after_a_thousand_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow still reads them: nothing falls back to Python."""
+    lines = [json.dumps({"arrived_at": at, "prompt_tokens": 1, "output_tokens": 1}) for at in range(2000)]
+    lines.append(json.dumps({"arrived_at": 2000.5, "prompt_tokens": 1, "output_tokens": 1}))
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    monkeypatch.setattr("traces.readers.json_lines.of_cells", None)
+    assert load(tmp_path / "t.jsonl").arrived_at[-2:].tolist() == [1999.0, 2000.5]
+
+
 # -- damage ----------------------------------------------------------------------------------------------------------
 
 

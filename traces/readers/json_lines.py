@@ -76,19 +76,18 @@ class JsonRows:
                 self.skipped += 1
 
     def _by_arrow(self, data: bytes, wanted: Mapping[str, Kind]) -> dict[str, Column]:
-        """Read whole numbers as such where the first rows have them, else floating-point ones."""
+        """Read whole numbers as such where the first rows have them, else (or if others follow) as floating-point."""
         import pyarrow
-        from pyarrow import json as arrow_json
 
         types = {name: self._type(name, kind) for name, kind in wanted.items()}
-        options = arrow_json.ParseOptions(
-            explicit_schema=pyarrow.schema(list(types.items())), unexpected_field_behavior="ignore"
-        )
-        try:
-            table = arrow_json.read_json(pyarrow.BufferReader(pyarrow.py_buffer(data)), parse_options=options)
-            return {name: of_arrow(table.column(name), kind) for name, kind in wanted.items()}
-        except (pyarrow.ArrowException, KeyError) as error:
-            raise NotRead from error
+        looser = {name: pyarrow.float64() if kind == pyarrow.int64() else kind for name, kind in types.items()}
+        for each in (types, looser):
+            try:
+                table = _by_types(data, each)
+                return {name: of_arrow(table.column(name), kind) for name, kind in wanted.items()}
+            except (pyarrow.ArrowException, KeyError):
+                continue
+        raise NotRead
 
     def _type(self, name: str, kind: Kind) -> Any:
         import pyarrow
@@ -129,6 +128,15 @@ class JsonRows:
         except BadCell as bad:
             where = f"{self.path}, {self._unit} {lines[bad.index]}, field {name}"
             raise SlosimError(f"{where}: {shown_cell(cells[bad.index])} is not {bad.expected}") from None
+
+
+def _by_types(data: bytes, types: Mapping[str, Any]) -> Any:
+    import pyarrow
+    from pyarrow import json as arrow_json
+
+    schema = pyarrow.schema(list(types.items()))
+    options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    return arrow_json.read_json(pyarrow.BufferReader(pyarrow.py_buffer(data)), parse_options=options)
 
 
 def _lines(path: Path, text: Any) -> Iterator[_Numbered]:
