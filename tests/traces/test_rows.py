@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from traces.errors import flags_in_hints
 from traces.readers import rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::traces.TraceWarning")
+ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = {"arrived_at": "at", "prompt_tokens": "n in", "output_tokens": "n_out", "application": "app", "id": "key"}
 TABLE = [
     {"at": 1000, "n in": 10, "n_out": 5, "app": "chat", "key": "a", "more": 1},
@@ -279,6 +282,18 @@ def test_fractions_after_a_thousand_whole_numbers(tmp_path: Path, monkeypatch: p
     (tmp_path / "t.jsonl").write_text("\n".join(lines))
     monkeypatch.setattr("traces.readers.json_lines.of_cells", None)
     assert load(tmp_path / "t.jsonl").arrived_at[-2:].tolist() == [1999.0, 2000.5]
+
+
+@pytest.mark.parametrize("form", ["comma", "json lines"])
+def test_reading_does_not_import_pandas(tmp_path: Path, form: str) -> None:
+    """Its import takes longer than reading a million rows."""
+    FORMS[form](tmp_path / "t.data")
+    program = (
+        "import sys, warnings; warnings.simplefilter('ignore'); from traces import load\n"
+        f"load({str(tmp_path / 't.data')!r}, columns={COLUMNS!r}, time_unit='ms'); print('pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"
 
 
 # -- damage ----------------------------------------------------------------------------------------------------------
