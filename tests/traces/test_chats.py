@@ -154,7 +154,7 @@ def test_a_null_text_in_parquet(tmp_path: Path) -> None:
 def test_filtered_conversations_are_counted_by_reason(tmp_path: Path) -> None:
     _, told = read(CASES / "s15_sharegpt_filtered.json")
     assert "of 3 rows left out" in told
-    sizes = [(2, 9), (9, 2), (1025, 9), (1000, 1500), (1024, 1024), (5, 5)]
+    sizes = [(2, 9), (1025, 2), (1025, 9), (1000, 1500), (1024, 1024), (5, 5)]
     rows = [{"conversations": [message("human", "w " * a, False), message("gpt", "v " * b, False)]} for a, b in sizes]
     trace, told = read(saved(tmp_path / "x.json", *rows))
     assert lengths(trace) == [(1024, 1024), (5, 5)]
