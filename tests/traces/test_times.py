@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from traces import SlosimError, Trace, load
 from traces.errors import flags_in_hints
 from traces.readers.headers import looks_like_time
-from traces.readers.times import unit_in_name
+from traces.readers.times import clock, unit_in_name
 
 pytestmark = pytest.mark.filterwarnings("ignore::traces.TraceWarning")
 
@@ -82,6 +83,14 @@ def test_two_units_that_fit_are_asked_about(tmp_path: Path, stamps: list[float])
 def test_only_units_that_are_possible_are_asked_about(tmp_path: Path) -> None:
     with pytest.raises(SlosimError, match="say which: time_unit='ms' or time_unit='us'"):
         load(timed(tmp_path / "t.jsonl", [0, 500_000, 1_500_000]))
+
+
+def test_a_recording_of_most_of_a_year_is_none() -> None:
+    """One request per 90 units is as plausible in seconds as in milliseconds, but not for 208 days."""
+    stamps = np.arange(200_000) * 90
+    assert clock(stamps, 5000.0 * len(stamps), None, "t", "here").unit == "ms"
+    with pytest.raises(SlosimError, match="the time unit is not clear"):
+        clock(stamps[:1000], 5000.0 * 1000, None, "t", "here")
 
 
 def test_one_arrival_needs_no_unit(tmp_path: Path) -> None:
