@@ -11,6 +11,8 @@ STUDY = Study(
         Variant("punctual"),
         Variant("accelgen,overdue=last", "half of it"),
         Variant("accelgen,admission=output", "the other half"),
+        Variant("accelgen,victims=by_slack", "the preempted wait by their remaining time"),
+        Variant("punctual,victims=by_slack", "the same of Punctual"),
         Variant("punctual", "with noisy predictions", "noisy,sigma=0.5"),
         Variant("punctual", "with true ones", "perfect"),
         Variant("oracle"),

@@ -5,7 +5,7 @@ from experiments.studies.verdicts import who_wins
 
 STUDY = Study(
     "preemption",
-    "Whom should preemption take?",
+    "Whom should preemption take, and what becomes of it?",
     (
         Variant("accelgen"),
         *(
@@ -17,6 +17,9 @@ STUDY = Study(
             for victim in ("deferrable", "loosest", "longest", "largest")
         ),
         Variant("accelgen,overflow=longest", "by the truth: nearly finished requests stay", "perfect"),
+        Variant("accelgen,preemption=pause", "the cache is kept: only the place in the batch is lost"),
+        Variant("accelgen,victims=by_slack", "the preempted wait by their remaining time"),
+        Variant("accelgen,victims=head_of_line", "the preempted wait first, and block the others"),
         Variant("accelgen,urgent=False", "nobody is preempted for another"),
         Variant("accelgen,admission=output", "fewer preemptions: nobody starts who would outgrow the cache"),
     ),
