@@ -57,8 +57,9 @@ class Crowd(Line):
     @property
     def requests(self) -> list[Request]:  # type: ignore[override]
         if self._listed is None:
-            growth = self.decision.batch.growth
-            alike = [request for request in self.decision.server.decoding if growth(request) == self.growth]
+            server, size = self.decision.server, self.decision.server.block_size
+            full = self.growth == 1  # nothing is allocated ahead, so a block is needed where the last one is full
+            alike = [request for request in server.decoding if (request.kv_tokens % size == 0) == full]
             self._listed = sorted(alike, key=attrgetter("id"), reverse=True)
         return self._listed
 
