@@ -1,4 +1,4 @@
-"""Punctual: AccelGen that gives up on what is late already, and starts whom it can keep (this project's own)."""
+"""Punctual: AccelGen that serves late requests last and starts those that the cache can keep (this project's own)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sim.schedulers.accelgen import AccelGen
 
 @dataclass(frozen=True)
 class Punctual(AccelGen):
-    """AccelGen with two of its options: first tokens that are late already come last, and nobody starts who would
+    """AccelGen with two of its options: first tokens that are late already come last, and no request starts that would
     outgrow the cache.
 
-    Not in the paper. Under overload AccelGen's order, least remaining time first, serves those whose SLO is broken
-    beyond repair before those who could still be on time, so that in the end everybody is late; here the late wait
-    until nobody punctual does. Starting only whom the cache can hold to the predicted end (a predictor's, or the mean
-    of those that finished) spares recomputation. docs/accelgen.md has the comparison, on seeds other than those on
-    which the two were chosen.
+    Not in the paper. Where preempted requests wait by their remaining time (``victims="by_slack"``), putting off late
+    first tokens doubles the requests that meet all their SLOs in overload. With AccelGen's default, the preempted
+    first, it brings nothing that could be told from chance. Starting only requests that the cache can hold to the
+    predicted end spares recomputation if a predictor knows more than the mean output. docs/accelgen.md has the
+    comparison, on seeds other than those on which the two were chosen.
     """
 
     overdue: Literal["late", "urgent", "last"] = "last"
