@@ -171,8 +171,8 @@ def test_where_the_preempted_wait(victims: str, order: list[int]) -> None:
 
 @pytest.mark.parametrize(("victims", "starts"), [("first", [2, 4]), ("head_of_line", []), ("by_slack", [2, 4])])
 def test_whether_a_preempted_request_without_room_blocks_the_others(victims: str, starts: list[int]) -> None:
-    """24 blocks; a decode holds 12, a started prompt 2. Of two that were preempted the older needs 12 and the newer 2, an
-    arrival 5."""
+    """24 blocks; a decode holds 12, a started prompt 2. Of two preempted ones the older needs 12 and the newer 2; an
+    arrival needs 5."""
     stage = Stage(24, victims=victims)
     stage.decoding(46, LOOSE)
     older, newer = stage.decoding(20, LOOSE), stage.decoding(6, LOOSE)
