@@ -254,6 +254,11 @@ def test_spare_is_what_this_batch_leaves_unused(bench: Bench) -> None:
     assert batch.spare(decodes) == 0
 
 
+def test_a_prompt_without_a_chunk_spares_what_it_does_not_fill(bench: Bench) -> None:
+    prompt = bench.started(30, 4, reserve=8)
+    assert bench.batch().spare(prompt) == 2, "its four tokens fill one of three blocks"
+
+
 def test_a_shortage_is_of_blocks_beyond_those_held(bench: Bench) -> None:
     request = bench.started(30, 5)
     batch = bench.batch()

@@ -100,6 +100,17 @@ def test_memory_is_used_to_the_last_block_and_no_further(bench: Bench) -> None:
         assert list(bench.server.recorder.free_blocks) == [2] * 4 + [0] * 4 * (least_free == 0)
 
 
+def test_the_last_free_blocks_may_be_taken() -> None:
+    """Both need a block next, and two are free: the batch may be repeated once more."""
+    bench = bench_of(Calibrated(per_token=0.0, host_time=TICK), 4)
+    bench.decoding(3)
+    bench.decoding(3)
+    assert coast(bench.server, held(bench), until=1.0 + 1.0 + 1.5 * TICK)
+    assert bench.server.pool.blocks_needed == bench.server.free_blocks == 2
+    assert cross(bench.server, held(bench), waiting=0)
+    assert bench.server.free_blocks == 0
+
+
 def test_one_who_sits_out_may_want_its_block(bench: Bench) -> None:
     """Another rests with its last block full: decode_all would wake it, so its block stays free as well."""
     for full, steps in ((True, 4), (False, 8)):
@@ -131,8 +142,8 @@ def test_those_chosen_one_by_one_leave_nothing_for_others(bench: Bench) -> None:
 
 
 def test_what_is_written_down() -> None:
-    """Contexts of 4 and 7 tokens, of 2**-10 s each beside 0.125 s an iteration: three iterations in one entry."""
-    bench = bench_of(Calibrated(per_token=0.0, host_time=TICK, per_context_token=2.0**-10), 10)
+    """Contexts of 4 and 7 tokens: 0.125 s, 2**-10 s a token, 2**-5 s a request; three iterations in one entry."""
+    bench = bench_of(Calibrated(per_token=0.0, host_time=TICK, per_context_token=2.0**-10, per_decode=2.0**-5), 10)
     one, other, server = bench.decoding(3), bench.decoding(6), bench.server
     waits = bench.waiting(9)
     bench.server.swapped[waits] = None
@@ -140,8 +151,10 @@ def test_what_is_written_down() -> None:
     longest = history.longest_iteration = TICK
     batch = held(bench)
     started, seconds = server.now, history.seconds
-    assert coast(server, batch, until=started + 3 * TICK + 44 * 2.0**-10)
-    durations = [TICK + context * 2.0**-10 for context in (11, 13, 15)]
+    durations = [TICK + 2 * 2.0**-5 + context * 2.0**-10 for context in (11, 13, 15)]
+    history.iterations = 5
+    assert next_end(server) == started + durations[0]
+    assert coast(server, batch, until=started + sum(durations) + TICK)
     assert list(server.recorder.ends) == [started + sum(durations[:n]) for n in (1, 2, 3)]
     found = entry(server)
     assert found == dict.fromkeys(ENTRY, 0) | {
@@ -156,7 +169,7 @@ def test_what_is_written_down() -> None:
         "swapped": 1,
         "free_blocks_end": 5,
     }
-    assert (history.iterations, history.seconds) == (3, seconds + sum(durations))
+    assert (history.iterations, history.seconds) == (8, seconds + sum(durations))
     assert history.longest_iteration == durations[-1] > longest
     assert (server.kv_tokens, batch.tokens) == (9 + 6, 2)
     assert [(request.kv_tokens, request.generated) for request in (one, other)] == [(6, 4), (9, 4)]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from costmodel import BatchShape
 from sim import lateness
+from sim.metrics import request_columns
 from sim.result import Capacity, RunResult
 from tests.sim import reference
 from tests.sim.synthetic import CAPACITY, made_up
@@ -357,3 +358,18 @@ def test_tables_for_people_and_files() -> None:
     assert repr(result).startswith("<RunResult MadeUp(): 12 requests, ")
     with pytest.raises(SlosimError, match="has no table 'notes'; it has requests, iterations, spans"):
         result.to_pandas("notes")
+
+
+def test_the_columns_beside_the_raw_ones() -> None:
+    requests = {"arrived_at": [0.0, 0.5], "output_tokens": [3, 2], "generated": [3, 2], "slo_tbt": [1.5, math.inf]}
+    requests |= {"first_token_at": [1.0, 2.0], "finished_at": [5.0, 3.0], "slo_ttft": [2.0, 1.0], "slo_jct": [4.0, 9.0]}
+    result = by_hand(requests, [(0, 0, 0, 1), (0, 3, 3, 4), (1, 1, 1, 2)])
+    found, verdicts = request_columns(result), result.verdicts
+    expected = {
+        "good_tokens": verdicts.good_tokens, "missed_tokens": verdicts.missed_tokens, "late_gaps": verdicts.late_gaps,
+        "met_ttft": verdicts.ttft, "met_jct": verdicts.jct, "met_slo": verdicts.met, "met_strict": verdicts.strict,
+        "measured": result.measured, "ttft": [1.0, 1.5], "jct": [5.0, 2.5],
+    }  # fmt: skip
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+    assert found.keys() == {*result.requests, *expected, "tpot", "normalized_latency"}
