@@ -320,6 +320,14 @@ def test_the_story_is_that_of_the_plain_walk(switches: dict[str, Any], slos: boo
     assert not differences(plain, simulate(trace, policy, MODEL, **options))
 
 
+def test_a_member_with_an_slo_may_make_the_budget_larger() -> None:
+    """100 tokens without an SLO in the batch, 300 with one of 0.3 s: what did not fit the first fits the second."""
+    stage = Stage(200, slo_ordering=False)
+    for prompt, slo in ((10, SLO()), (10, SLO(ttft=0.3)), (100, SLO())):
+        stage.waiting(prompt, slo)
+    assert list(stage.decide().items()) == [(2, 100), (1, 10), (0, 10)]
+
+
 def test_decodes_that_need_a_block_come_first_and_the_oldest_of_them() -> None:
     """Budget for four decodes, and two blocks: of three that need one two run, and of the others two."""
     stage = Stage(blocks=14, dynamic_chunking=False, static_chunk=4)
