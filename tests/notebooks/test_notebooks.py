@@ -69,8 +69,8 @@ assert 69.5 < here[0].end < 70.5
 assert 0.8 < seconds(here, "queueing") / here[0].end < 0.87
 assert 0.95 < there[0].end < 1.15
 assert seconds(there, "kv_wait") > 0.95 * there[0].end
-assert 8.5 < seconds(there, "preemption") < 9.5
-assert 0.2 < there[-1].end / here[-1].end < 0.3
+assert 3.5 < seconds(there, "preemption") < 4
+assert 0.18 < there[-1].end / here[-1].end < 0.22
 assert round(1000 * frame.slo_ttft[number]) == 41
 assert there[1].end > frame.slo_ttft[number]
 
@@ -83,7 +83,7 @@ assert frame.output_tokens[victim] == 996
 assert causes["vllm"].late_gaps[victim] == 7
 assert 0.3 < frame.tpot[victim] / frame.slo_tbt[victim] < 0.36
 assert other[3].begin > lost[3].begin
-assert 0.4 < seconds(other, "preemption") / seconds(lost, "preemption") < 0.6
+assert 0.8 < seconds(other, "preemption") < 1
 """,
 }
 """What the text of a notebook says of its numbers: if one of these fails, the text has to be written anew."""
