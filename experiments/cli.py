@@ -135,7 +135,7 @@ def _run(command: Callable[[argparse.Namespace], int], options: argparse.Namespa
 
 
 def _ended(error: SystemExit) -> ValueError:
-    """What is told when something called sys.exit in the middle of a command."""
+    """The error to report when code called sys.exit in the middle of a command."""
     from traces.errors import SlosimError
 
     last = error.__traceback__
@@ -177,7 +177,7 @@ def _refuse(word: str) -> NoReturn:
 
 
 def _mendable(error: Exception) -> str:
-    """What is said of an error that a user can mend; nothing for others."""
+    """The message for an error that a user can mend; nothing for others."""
     from experiments.pool import scarcity
     from traces.errors import SlosimError
 

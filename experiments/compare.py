@@ -27,6 +27,7 @@ from experiments.table import Comparison
 from experiments.used_folder import make_ready
 from sim.attribution import RollUp, roll_up
 from sim.result import RunResult
+from traces.reading import counted
 
 DEFAULTS = {
     "trace": {"source": "paper_mix", "requests": 3000, "rate": 8.0},
@@ -71,7 +72,7 @@ class Comparing:
         with quiet_reading():
             inputs = build(tasks[0].scenario)
         if removed := make_ready(self.folder, self.overwrite):
-            self.out.print(f"Removed a former comparison ({removed} files) from {self.folder}", markup=False)
+            self.out.print(f"Removed a former comparison ({counted(removed, 'file')}) from {self.folder}", markup=False)
         write_json(self.folder / "scenario.json", asked | self._folders())
         rates = sorted({cell.rate for cell in tasks if cell.rate is not None})
         print_header(self.out, self.scenario, inputs, rates, len(tasks), self.jobs)
@@ -119,7 +120,7 @@ class Comparing:
             self.failed.append(outcome._replace(what=self._named(cell)))
             return f"FAILED: {outcome.why}"
         self.finished[cell] = outcome
-        return f"{outcome.requests:,} requests in {outcome.seconds:.1f} s"
+        return f"{counted(outcome.requests, 'request')} in {outcome.seconds:.1f} s"
 
     def _bound(self) -> None:
         """Puts every run beside what no scheduler can exceed, and beside Oracle."""

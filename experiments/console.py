@@ -1,4 +1,4 @@
-"""What a command tells while it works: a bar on a terminal, plain lines elsewhere; all text as it stands."""
+"""Prints the progress of a command: a bar on a terminal, plain lines elsewhere; all text literally."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class EngineCase:
 
     @property
     def cache_unlimited(self) -> bool:
-        """Whether nobody said how large the cache is: then it is taken to hold all requests at once."""
+        """Whether the settings lack the cache's size; the cache is then assumed to hold all requests at once."""
         return self.settings.get("num_gpu_blocks") is None
 
     def refuse_unmodelled(self, ignored: Sequence[str] = ()) -> None:

@@ -116,7 +116,7 @@ class Failure(NamedTuple):
 
 
 def try_cell(cell: Cell) -> Outcome | Failure:
-    """Runs one cell; what it raises is its failure, and no other cell's."""
+    """Runs one cell; returns what it raises as its failure, so that other cells still run."""
     try:
         return run_cell(cell)
     except Exception as error:
@@ -176,7 +176,7 @@ def rate_text(rate: float) -> str:
 def folder_names(titles: tuple[str, ...]) -> dict[str, str]:
     """A folder for each policy, by its title, and no two the same, also where letters have no case.
 
-    A title whose plain name is another's, or a file's beside it, is told apart by a digest.
+    A title whose plain name is taken, by another title or a file, gets a digest.
     """
     often = Counter(folded(in_path(title)) for title in titles)
     taken = frozenset(OWN_FILES | {name for name, number in often.items() if number > 1})

@@ -18,6 +18,7 @@ from experiments.workload_settings import TraceSettings
 from sim.limits import UNITS
 from sim.result import RunResult
 from traces.errors import SlosimError
+from traces.reading import counted
 
 SHOWN = ("prefill_tokens", "decode_tokens", "context_tokens")
 """The aggregates of a batch whose measured range the header names."""
@@ -51,7 +52,7 @@ def header(scenario: Scenario, inputs: Inputs, rates: Sequence[float], runs: int
 
 
 def files_read(workloads: Iterable[TraceSettings]) -> Iterator[str]:
-    """What was read of each file of these workloads, once; a file that cannot be read is left to its runs to tell."""
+    """What was read of each file of these workloads, once; the runs report a file that cannot be read."""
     told = set()
     for settings in workloads:
         with quiet_reading(), suppress(SlosimError):
@@ -61,7 +62,7 @@ def files_read(workloads: Iterable[TraceSettings]) -> Iterator[str]:
 
 
 def numbers_meant(workloads: Iterable[TraceSettings]) -> Iterator[str]:
-    """How many requests each generated workload has where nobody said how many, once."""
+    """The default number of requests of each generated workload without ``--requests``, once."""
     silent = dict.fromkeys(each.source for each in workloads if each.generated and each.requests is None)
     for source in silent:
         yield f"trace {source}: {requests_meant(TraceSettings(source=source)):,} requests{MEANT}"
@@ -78,7 +79,7 @@ def cautions(results: Mapping[str, RunResult]) -> list[str]:
 
 
 def number_meant(scenario: Scenario) -> str:
-    """Why a generated workload has so many requests, where nobody said how many; nothing elsewhere."""
+    """Where a generated workload's default number of requests comes from; nothing if the number is given."""
     trace = scenario.trace
     return MEANT if trace.generated and trace.requests is None else ""
 
@@ -86,7 +87,7 @@ def number_meant(scenario: Scenario) -> str:
 def _requests(scenario: Scenario, inputs: Inputs) -> str:
     first = scenario.trace.seed
     seeds = f", {scenario.seeds} seeds from {first}" if scenario.seeds > 1 else f", seed {first}"
-    return f"{literally(inputs.trace.name)}: {len(inputs.trace):,} requests{number_meant(scenario)}{seeds}"
+    return f"{literally(inputs.trace.name)}: {counted(len(inputs.trace), 'request')}{number_meant(scenario)}{seeds}"
 
 
 def _loads(scenario: Scenario, rates: Sequence[float]) -> str:

@@ -200,7 +200,7 @@ def load_in_words(settings: TraceSettings, rate: float | None) -> str:
 
 @contextmanager
 def quiet_reading() -> Iterator[None]:
-    """No warnings about what files lost in reading: for those who show `readings` themselves, and for workers."""
+    """Suppresses `TraceWarning`: for commands that print `readings` themselves, and for workers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TraceWarning)
         yield
@@ -215,7 +215,7 @@ def _loaded(asked: str, states: tuple[tuple[str, int, int], ...]) -> Trace:
 
 
 def _states(path: Path) -> Iterator[tuple[str, int, int]]:
-    """What tells that a file, or one of a folder, was changed."""
+    """Path, modification time and size of a file, or of each file in a folder: a change means other contents."""
     for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if each.is_file():
             state = each.stat()

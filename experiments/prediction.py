@@ -73,7 +73,7 @@ class Prediction:
                 "takes: it makes up for something that the cost model or the policy lacks"
             )
         if self.case.cache_unlimited:
-            told.append("num_gpu_blocks is not said: cache assumed unlimited")
+            told.append("num_gpu_blocks is not given: cache assumed unlimited")
         return told
 
     def figures(self, metric: str) -> dict[str, Pair]:

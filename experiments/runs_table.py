@@ -52,7 +52,7 @@ def _number(value: float) -> str:
 
 
 def replica_table(results: Mapping[str, RunResult]) -> str:
-    """Each policy's replicas below each other, and how uneven their load is; empty if no run has several."""
+    """Each policy's replicas, a row each, and how uneven their load is; empty if no run has several."""
     several = {title: result.by_replica() for title, result in results.items() if result.capacity.replicas > 1}
     if not several:
         return ""

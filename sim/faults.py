@@ -204,7 +204,7 @@ def _shown(value: object) -> str:
 
 
 def _safely(told: Callable[[], str]) -> str:
-    """A text that foreign code makes; its type's fault is not to hide the fault that is told."""
+    """Calls a user's ``__str__`` or ``__repr__``; an error in it must not hide the fault to report."""
     try:
         return told()
     except Exception:

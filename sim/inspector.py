@@ -54,7 +54,7 @@ class Inspector(Scheduler):
 
     @property
     def inspected(self) -> Scheduler:
-        """Whose faults are told."""
+        """The policy whose faults are reported."""
         return self.policy
 
     def __repr__(self) -> str:

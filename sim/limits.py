@@ -1,4 +1,4 @@
-"""Where a run went beyond what its model, its GPU or its profile covers: told once per run, enforced nowhere.
+"""Where a run went beyond what its model, its GPU or its profile covers: reported once per run, never enforced.
 
 Three limits are known before a run or after it: the positions that the model was made for, the memory that weights
 leave for the cache, and the largest batch that the profile was measured on. A cost model goes on beyond it, but what it
@@ -40,7 +40,7 @@ def warn(cautions: Sequence[str]) -> None:
 
 @contextmanager
 def untold() -> Iterator[None]:
-    """Shows no `LimitWarning`: whoever runs many simulations tells of their cautions once."""
+    """Suppresses `LimitWarning`: a command with many runs prints their cautions once itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LimitWarning)
         yield
@@ -65,8 +65,8 @@ def _positions(trace: Trace, machine: Machine, max_model_len: int | None) -> Ite
     longer = int((served > model.positions).sum())
     if longer:
         yield (
-            f"{longer:,} of {len(trace):,} requests are longer than the {model.positions:,} positions of {model.name} "
-            f"(up to {int(served.max()):,} tokens); none is rejected for that unless max_model_len says so"
+            f"{longer:,} of {len(trace):,} requests longer than the {model.positions:,} positions of {model.name} "
+            f"(up to {int(served.max()):,} tokens), not rejected; set max_model_len to reject them"
         )
 
 

@@ -316,7 +316,7 @@ def _sequence(kind: Any, inner: Sequence[Any], value: Any) -> Any:
 
 
 def _other(hint: Any, value: Any, strict: bool) -> Any:
-    """A value of a type of somebody's own."""
+    """A value of a user's own type."""
     try:
         if strict and isinstance(hint, type) and not isinstance(value, hint):
             raise Unfit(f"a {hint.__name__}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 CHECKING = 10.0
-"""Seconds that a call may take while a policy is checked, unless told otherwise."""
+"""Seconds that a call may take while a policy is checked: the default of ``slosim check --limit``."""
 RUNNING = 60.0
 """Seconds that a call may take in a run; the environment variable below changes it."""
 VARIABLE = "SLOSIM_DECISION_LIMIT"
@@ -81,7 +81,7 @@ class Clockwork:
 def patience(limit: float, hint: str = "") -> Iterator[bool]:
     """Ends calls of policies that take longer than ``limit`` seconds (0: none is ended) with TookTooLong.
 
-    Gives whether that is enforced: only in the main thread, where there are interval timers, and where nobody else
+    Gives whether that is enforced: only in the main thread, where the system has interval timers and no other code
     uses them. ``hint`` follows in the message, and says how to allow more.
     """
     if limit <= 0 or not _available():

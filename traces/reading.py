@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "counted"]
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number of things in words: "1 row", "2,000 rows"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class Reading:
     start_kept: bool = False
     """Whether arrivals count from the file's own zero rather than from the first one."""
     notes: tuple[str, ...] = ()
-    """Anything else in one sentence each, such as "3 conversations begin with a system message, counted as prompt"."""
+    """Anything else in one sentence each, such as "3 rows out of order, sorted by arrival"."""
 
     @property
     def kept(self) -> int:

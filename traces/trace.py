@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from traces.checks import Locate, checked_objectives, checked_times, checked_tokens, row_number, same_length
 from traces.columns import checked_codes, digest, encoded, gathered
 from traces.errors import SlosimError
-from traces.reading import Reading
+from traces.reading import Reading, counted
 from traces.types import SLO, TraceRow
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Trace:
 
     def __repr__(self) -> str:
         told = f"; {self.reading.describe()}" if self.reading else ""
-        return f"<Trace {self.name + ': ' if self.name else ''}{len(self)} requests{told}>"
+        return f"<Trace {self.name + ': ' if self.name else ''}{counted(len(self), 'request')}{told}>"
 
     def head(self, count: int) -> Trace:
         """Return the first `count` requests."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from experiments.commands.options import count, not_negative, whole
 from experiments.escaping import say
+from traces.reading import counted
 
 if TYPE_CHECKING:
     from experiments.prediction import Pair, Prediction
@@ -63,7 +64,8 @@ def _lines(found: Prediction, host_time_was_set: bool) -> Iterator[str]:
     yield f"{case.name}: {model} on {gpu}, {engine}"
     unlimited = " (cache assumed unlimited)" if case.cache_unlimited else ""
     left_out = f"; {case.failed} that failed are left out" if case.failed else ""
-    yield f"{len(case.trace)} requests{left_out}; {case.kv_blocks} blocks of {case.block_size} tokens{unlimited}"
+    requests = counted(len(case.trace), "request")
+    yield f"{requests}{left_out}; {case.kv_blocks} blocks of {case.block_size} tokens{unlimited}"
     yield f"{case.policy()!r}"
     yield ""
     yield from found.report.lines()

@@ -2,7 +2,7 @@
 
 Without arguments it replays the recordings that ship with the repository (tests/recordings), and lists those with a
 setting that no policy models. A recording is NAME.meta.json with NAME.steps.jsonl.gz and its trace beside it, or
-steps/NAME.parquet. Ends with 0 if all replayed steps are equal; with 1 after a difference, told in words; with 2 if a
+steps/NAME.parquet. Ends with 0 if all replayed steps are equal; with 1 after a difference, which it prints; with 2 if a
 recording that was asked for cannot be replayed.
 
 examples:
@@ -44,7 +44,7 @@ def main(options: Namespace) -> int:
         except NotModelled as reason:
             beyond.append(str(reason))
     if beyond:
-        head = [] if options.recordings else [f"{len(beyond)} recordings are not replayed:"]
+        head = [] if options.recordings else [f"recordings not replayed: {len(beyond)}"]
         say("\n  ".join([*head, *beyond]), sys.stderr if options.recordings else sys.stdout)
     say(f"{len(steps)} of {len(paths)} recordings equal: {sum(steps):,} steps")
     return 1 if differences else 2 if beyond and options.recordings else 0

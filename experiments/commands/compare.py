@@ -12,7 +12,7 @@ examples:
   slosim compare --profile mine.json --profile-draws 20   what the calibration leaves open
   slosim compare study.toml --set trace.requests=500      a scenario file; --set changes any of its settings
 
-A run or a picture that fails costs no other: all others are written, it is told at the end, and the exit code is 1. A
+If a run or a picture fails, all others are written, the failure is reported at the end, and the exit code is 1. A
 former comparison in the folder is removed first; a folder with other files is refused (--overwrite writes beside them).
 
 Ctrl-C stops; the runs that are finished stay. A name with parameters is name,key=value,...; module:Class is a policy

@@ -41,7 +41,7 @@ def _policies() -> Iterator[str]:
     for name, path in sorted(schedulers().items()):
         try:
             yield from described(name, resolve_name(path))
-        except BaseException as error:  # in somebody's package, which must not hide the others
+        except BaseException as error:  # an installed package that fails must not hide the others
             if interrupted(error):
                 raise
             yield f"{name:16} cannot be loaded from {path}: {error}"

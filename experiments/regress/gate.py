@@ -22,9 +22,9 @@ DEFAULT_MARGINS = (
     Margin("goodput", "min", 0.02),
     Margin("request_goodput", "min", 0.05),
 )
-"""What is looked at unless told otherwise; without SLOs only the latencies."""
+"""The default margins; without SLOs only those of latencies apply."""
 RATES = (0.4, 0.6)
-"""Requests per second that are looked at unless told otherwise: for the paper's machine light, and nearly full."""
+"""The default loads, requests/s: for the paper's machine light, and nearly full."""
 REQUESTS = 400
 
 

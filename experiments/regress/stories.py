@@ -100,7 +100,7 @@ def tell(policies: Sequence[str], jobs: int = 1, heard: Callable[[str], object] 
     """The stories of some policies in every case."""
     found: Stories = {policy: {} for policy in policies}
     for policy in policies:
-        scheduler(policy)  # an unknown one is told before the first runs
+        scheduler(policy)  # raises for an unknown name before anything runs
     tasks = [(policy, case) for policy in policies for case in CASES]
     for (policy, case), made in run_all(_perform, tasks, jobs):
         found[policy][case] = made

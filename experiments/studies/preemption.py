@@ -5,7 +5,7 @@ from experiments.studies.verdicts import who_wins
 
 STUDY = Study(
     "preemption",
-    "Whom should preemption take, and what becomes of it?",
+    "Which request should preemption take, and what happens to it?",
     (
         Variant("accelgen"),
         *(

@@ -86,7 +86,7 @@ class Reopening(Executor):
 
 
 def _foreign(spec: str, error: BaseException) -> BaseException:
-    """What is told of an error in the code of an executor of one's own; an interrupt stays what it is."""
+    """The error to report for what a user's executor raised; an interrupt is returned unchanged."""
     if interrupted(error):
         return error
     return SlosimError(f"--executor {spec}: it raised {type(error).__name__}: {error}")

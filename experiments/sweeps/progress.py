@@ -53,7 +53,7 @@ class Progress:
             steps.out.print(f"[{done}/{steps.total}] {line}", markup=False)
 
     def mended(self, running: Running) -> None:
-        """Tells of workers that died and of kept points that were damaged, if there were any."""
+        """Prints how many workers died and how many kept points were damaged, if any."""
         for line in running.told():
             self.steps.out.print(line, markup=False, soft_wrap=True)
 

@@ -90,7 +90,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.damaged: list[str] = []
-        """What was wrong with files that were there, by their keys, for those who tell of it."""
+        """The damaged files that were found, one text each: the file's name and what is wrong with it."""
 
     def place(self, key: str, failed: bool = False) -> Path:
         """The file of a point."""
@@ -150,7 +150,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _put_aside(path: Path) -> None:
-    """Renames a folder that stands where a file belongs; what is in it may be somebody's."""
+    """Renames a folder that has the name of a point's file; it may hold a user's files, so it is not removed."""
     try:
         if not S_ISDIR(path.lstat().st_mode):
             return

@@ -15,7 +15,7 @@ class Punctual(AccelGen):
 
     Not in the paper. Where preempted requests wait by their remaining time (``victims="by_slack"``), putting off late
     first tokens doubles the requests that meet all their SLOs in overload. With AccelGen's default, the preempted
-    first, it brings nothing that could be told from chance. Starting only requests that the cache can hold to the
+    first, it brings no gain beyond chance. Starting only requests that the cache can hold to the
     predicted end spares recomputation if a predictor knows more than the mean output. docs/accelgen.md has the
     comparison, on seeds other than those on which the two were chosen.
     """

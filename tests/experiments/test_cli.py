@@ -263,7 +263,7 @@ def test_run_prints_the_header_of_compare(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_how_many_requests_are_meant_is_said(tmp_path: Path) -> None:
-    """Nobody said how many: the paper's 90,000 of ShareGPT (traces.md), at its 28 requests per second."""
+    """Without --requests: the paper's 90,000 of ShareGPT (traces.md), at its 28 requests per second."""
     from experiments.header import header, numbers_meant
     from experiments.inputs import build
     from experiments.scenario import Scenario

@@ -44,7 +44,7 @@ def rows(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def test_a_run_that_fails_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """At 0.1 requests/s nobody waits; in a burst they do."""
+    """At 0.1 requests/s no request waits; in a burst they do."""
     policies = ["-p", f"{HERE}:Fails", "-p", "vllm"]
     words = [*SMALL, *policies, "--rate", "0.1,500", "--seeds", "2", "--baseline", f"{HERE}:Fails", "-o", str(tmp_path)]
     assert main(words) == 1

@@ -260,7 +260,7 @@ def test_what_the_host_time_stands_for_is_said(tmp_path: Path, capsys: pytest.Ca
     """The synthetic engine takes 2.1 ms; 30.6 ms are no engine's; none at all was clipped."""
     case = write_case(tmp_path / "case", SETTINGS)
     found = predict(case, points=120, draws=1)
-    assert found.warnings == ["num_gpu_blocks is not said: cache assumed unlimited"]
+    assert found.warnings == ["num_gpu_blocks is not given: cache assumed unlimited"]
     assert "beyond the few milliseconds" in replace(found, host_time=0.0306).warnings[0]
     assert "clipped at 0" in replace(found, host_time=0.0).warnings[0]
     given = replace(found, host_time=0.0306, fitted=False, ignored=("prefix_caching",))

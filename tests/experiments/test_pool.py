@@ -117,7 +117,7 @@ def alive(process: int) -> bool:
 
 
 def children(process: int) -> list[int]:
-    """All processes below one, as far as this system tells."""
+    """All processes below one, as far as this system reports them."""
     listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
     found = {process}

@@ -214,7 +214,7 @@ def test_without_arguments_it_replays_what_ships(
     monkeypatch.setattr("experiments.recorded_files.shipped", lambda: chosen)
     assert main(["check-steps"]) == 0
     told = capsys.readouterr()
-    assert "1 recordings are not replayed:\n  vllm_v1_0.33.0_prefix_ample: prefix_caching: not modelled" in told.out
+    assert "recordings not replayed: 1\n  vllm_v1_0.33.0_prefix_ample: prefix_caching: not modelled" in told.out
     assert "1 of 2 recordings equal" in told.out
     assert not told.err
 

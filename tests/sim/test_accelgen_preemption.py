@@ -33,7 +33,7 @@ URGENT = SLO(ttft=0.15)
 
 
 def full_stage(prompt: int, **switches: Any) -> tuple[Stage, Request]:
-    """Eleven deferrable decodes of two blocks, an urgent one of 70, eight blocks free; and an urgent newcomer."""
+    """Eleven deferrable decodes of two blocks, an urgent one of 70, eight blocks free; an urgent request arrives."""
     stage = Stage(blocks=100, pivot=400, **switches)
     for _ in range(11):
         stage.decoding(6, LOOSE)
@@ -44,7 +44,7 @@ def full_stage(prompt: int, **switches: Any) -> tuple[Stage, Request]:
 
 
 def test_no_request_yields_in_vain() -> None:
-    """The newcomer needs 31 blocks; 8 are free and the eleven hold 22: nobody is preempted, and all twelve decode."""
+    """The arriving request needs 31 blocks; 8 are free, the eleven hold 22: none is preempted, all twelve decode."""
     stage, newcomer = full_stage(121)
     served = stage.decide()
     assert not stage.batch.preempted
@@ -69,7 +69,7 @@ def test_a_newcomer_for_which_the_budget_has_no_token_preempts_nobody() -> None:
 
 
 def test_only_the_place_is_lost_where_preemption_pauses() -> None:
-    """The newcomer finds no room, and the others keep their cache; one that fits beside them starts."""
+    """The arriving request finds no room, and the others keep their cache; one that fits beside them starts."""
     stage, _ = full_stage(60, preemption="pause")
     stage.decide()
     assert not stage.batch.preempted
@@ -155,7 +155,7 @@ def preempt(stage: Stage, *requests: Request) -> None:
 @pytest.mark.parametrize(("victims", "order"), [("first", [0, 1, 2]), ("by_slack", [2, 0, 1])])
 def test_where_the_preempted_wait(victims: str, order: list[int]) -> None:
     """Two lost their cache at 3 s and are late by 4 s; a backlog's first token was due at 2 s: by its remaining time
-    it is before them. Among them the order is that of arrival, whoever was preempted first."""
+    it is before them. Among them the order is that of arrival, whichever was preempted first."""
     stage = Stage(victims=victims, multi_resource=False)
     older, newer = stage.decoding(20, SLO(tbt=0.5)), stage.decoding(20, SLO(tbt=0.5))
     stage.waiting(20, SLO(ttft=2.0))
@@ -205,7 +205,7 @@ def test_under_head_of_line_the_preempted_return_before_newcomers_start(trace: T
 
 
 def test_the_longest_of_the_latest_iterations() -> None:
-    """Against a plain maximum; the server does not tell of those that it repeats."""
+    """Against a plain maximum; the server does not report iterations that it repeats."""
     random = np.random.default_rng(0)
     ends: list[float] = []
     recent, seconds = RecentIterations(7, ends), []

@@ -241,7 +241,7 @@ def test_a_decode_that_was_chosen_is_not_chosen_again(bench: Bench) -> None:
 
 
 def test_spare_is_what_this_batch_leaves_unused(bench: Bench) -> None:
-    """Of blocks of four tokens: a decode's next token, a prompt's next chunk, and what guests have already."""
+    """Of blocks of four tokens: a decode's next token, a prompt's next chunk, and what hosted requests have already."""
     decodes, prompt = bench.decoding(3, reserve=4), bench.started(30, 3, reserve=9)
     full, waits = bench.decoding(4), bench.waiting(3)
     batch = bench.batch()

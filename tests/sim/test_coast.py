@@ -211,7 +211,7 @@ def test_what_forbids_coasting(bench: Bench) -> None:
     plain = Replica(0, Vllm(), Machine(Calibrated(per_token=0.0, host_time=TICK), 9, 4), plain=True)
     assert isinstance(plain.pool, PlainPool)
     assert not can_coast(plain)
-    assert not goes_on(plain, 0), "nobody decodes"
+    assert not goes_on(plain, 0), "no request decodes"
 
 
 def test_leaving_matters_only_where_somebody_is_left(bench: Bench) -> None:

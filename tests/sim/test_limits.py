@@ -1,4 +1,4 @@
-"""Limits that a run went beyond: told once, with shares that a count over all iterations gives."""
+"""Limits that a run went beyond: reported once, with shares that a count over all iterations gives."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_long_prompt_in_a_vast_cache_is_told_and_served() -> None:
         result = simulate(Trace.from_rows([(0.0, 500_000, 3)]), "vllm", PROFILE, kv_blocks=blocks)
     told = [str(each.message) for each in caught]
     assert told == [str(each) for each in result.warnings]
-    assert told[0].startswith("1 of 1 requests are longer than the 2,048 positions of opt-13b (up to 500,003 tokens)")
+    assert told[0].startswith("1 of 1 requests longer than the 2,048 positions of opt-13b (up to 500,003 tokens)")
     assert told[1].startswith("the KV cache of 26.4 TB does not fit: a100-80gb has 84.9 GB")
     assert "leave 59.2 GB" in told[1]
     assert told[2].startswith(

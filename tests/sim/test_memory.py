@@ -120,7 +120,7 @@ def test_guests_before_their_hosts_and_hosts_before_their_guests_free_the_same(b
 
 @pytest.mark.parametrize(("lent", "back"), [(1, 4), (2, 5), (5, 5)])
 def test_a_guest_gives_back_no_more_than_it_has(bench: Bench, lent: int, back: int) -> None:
-    """The host keeps three blocks of its own; of the guest's two, those that it was lent go with the host's."""
+    """The host keeps three blocks of its own; of the hosted request's two, those lent to it go with the host's."""
     host, guest = lodging(bench)
     bench.server.hosts[guest] = host, lent
     batch = bench.batch()

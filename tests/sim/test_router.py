@@ -1,4 +1,4 @@
-"""Routers: whom they choose, that equals take turns, and what a result says of its replicas."""
+"""Routers: which replica they choose, that equals take turns, and what a result says of its replicas."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ RIGHT: list[tuple[str, dict[str, Any], list[tuple[float, int, int]], list[str]]]
         "m12_mooncake_unsorted_zero.jsonl",
         {"skip_empty": True},
         [(0.0, 7322, 490), (1.948, 6758, 500)],
-        ["1 rows come out of order; sorted by arrival", "first arrival at 3052"],
+        ["1 row out of order, sorted by arrival", "first arrival at 3052"],
     ),
     (
         "m15_weka.jsonl",

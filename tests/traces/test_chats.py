@@ -64,7 +64,7 @@ def test_each_shape_of_conversation(tmp_path: Path, key: str, plain: bool, form:
     trace, told = read(path)
     assert lengths(trace) == [TURN, TURN]
     assert trace.ids == ["c7", "c7"]
-    assert told == "sharegpt, no arrivals recorded; first turns only: 2 later messages are not used"
+    assert told == "sharegpt, no arrivals recorded; first turns only: 2 later messages not used"
 
 
 @pytest.mark.parametrize("name", ["s02_sharegpt_items.json", "s03_sharegpt_role_content.json", "s04_lmsys.jsonl"])
@@ -83,7 +83,7 @@ def test_the_case_in_parquet() -> None:
 def test_a_leading_system_message_is_part_of_the_prompt(tmp_path: Path) -> None:
     trace, told = read(CASES / "s06_sharegpt_system_first.json")
     assert lengths(trace) == [(8 + 11, 18)]
-    assert "1 conversations begin with a system message, counted as part of the prompt" in told
+    assert "1 conversation with a system message first, counted as part of the prompt" in told
     one = {
         "messages": [message("system", "be brief", True), message("user", ASKS, True), message("assistant", SAYS, True)]
     }
@@ -96,7 +96,7 @@ def test_a_leading_system_message_is_part_of_the_prompt(tmp_path: Path) -> None:
 
 def test_a_system_message_alone_gives_no_request(tmp_path: Path) -> None:
     one = {"messages": [message("system", "be brief", True), message("user", ASKS, True)]}
-    with pytest.raises(SlosimError, match="none of 0"):
+    with pytest.raises(SlosimError, match="from 0 conversations"):
         load(saved(tmp_path / "x.json", one))
 
 
@@ -130,7 +130,7 @@ def test_one_broken_conversation_is_left_out_and_counted(tmp_path: Path, broken:
     assert lengths(trace) == [TURN] * 3
     assert "2 of 5 rows left out: " in told
     assert reason in told
-    with pytest.raises(SlosimError, match=r"none of 0 conversations") as caught:
+    with pytest.raises(SlosimError, match=r"no request from 0 conversations") as caught:
         load(saved(tmp_path / "y.json", broken, broken), "sharegpt")
     assert "\n" not in str(caught.value)
 
@@ -178,7 +178,7 @@ def test_texts_in_parts_are_joined_and_pictures_are_named(tmp_path: Path) -> Non
 def test_times_and_tools_of_conversations_are_named(tmp_path: Path) -> None:
     row = {"timestamp": "2023-04-09 00:02:53", "tools": [], **GOOD}
     _, told = read(saved(tmp_path / "x.jsonl", row, lines=True))
-    assert "not modelled, ignored: timestamp (1 times), tools (1 times)" in told
+    assert "not modelled, ignored: timestamp (1 time), tools (1 time)" in told
 
 
 def test_reading_stops_at_the_requests_that_are_wanted(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_prompts_as_token_ids_count_as_their_length(tmp_path: Path) -> None:
     rows = [{"prompt": [5, 6, 7], "output_tokens": 9}, {"prompt": ASKS, "output_tokens": 8}]
     trace, told = read(saved(tmp_path / "x.jsonl", *rows, lines=True))
     assert lengths(trace) == [(3, 9), (TURN[0], 8)]
-    assert "1 prompts are token ids, counted as they are" in told
+    assert "1 prompt given as token ids, which are not tokenized again" in told
     for wrong in ([], [1.5], [True], ["a"], {"a": 1}, None, 5):
         with pytest.raises(SlosimError, match="field prompt: expected a text, got"):
             load(saved(tmp_path / "y.jsonl", {"prompt": wrong, "output_tokens": 1}, lines=True), "custom")

@@ -115,7 +115,7 @@ WRONG = [
     (bench(start_times=[1.0, -2.0]), "request 2, time of arrival: -2.0 is not a time"),
     (bench(start_times=[1.0, float("nan")]), "request 2, time of arrival: nan is not"),
     (bench(start_times=[1.0, 10**25]), "request 2, time of arrival: 10000000000000000000000000 is not"),
-    (bench(start_times=[1.0, None]), "1 of 2 requests have no time of arrival"),
+    (bench(start_times=[1.0, None]), "no time of arrival for 1 of 2 requests"),
     (bench(input_lens={"a": 1}), "field input_lens: expected a list"),
     (bench(input_lens=[], output_lens=[], start_times=[], errors=[]), "no request is left of 0"),
 ]
@@ -178,7 +178,7 @@ def test_aiperf_counts_failures_by_kind_and_keeps_nanoseconds(tmp_path: Path) ->
     assert trace.arrived_at[-1] == pytest.approx(2.000000001, abs=1e-15)
     for reason in ("failed (HTTPError)", "failed (cancelled)", "warm-up", "no output tokens"):
         assert f"1 of 7 rows left out: {reason}" in said
-    assert "1 requests are later calls of sessions" in said
+    assert "1 request replayed at recorded times, not as a closed loop: later calls of sessions" in said
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_blis_keeps_classes_and_their_slos(tmp_path: Path) -> None:
     none = float("inf")
     assert slos == [(none, none, 30.0), (0.09, 0.05, none), (0.5, 0.05, none)]
     assert "1 of 4 rows left out: failed (error)" in said
-    assert "the first 2 requests are a warm-up" in said
+    assert "warm-up in the file: its first 2 requests" in said
     assert "ignored: deadline_us" in said
     assert read(tmp_path / "t.yml")[2].digest == trace.digest
     assert read(tmp_path, "blis")[2].digest == trace.digest

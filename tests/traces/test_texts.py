@@ -134,7 +134,7 @@ def test_sharegpt_limits_can_be_lifted(tmp_path: Path) -> None:
     free = load(path, tokenizer=WORDS, min_len=1, max_prompt_len=None, max_total_len=None)
     assert free.prompt_tokens.tolist() == [2, 3001]
     assert load(path, tokenizer=WORDS, min_len=1).prompt_tokens.tolist() == [2]
-    with pytest.raises(SlosimError, match=r"s.json: none of 2 conversations is within the limits on its lengths"):
+    with pytest.raises(SlosimError, match=r"s.json: no request from 2 conversations is within the limits on lengths"):
         load(path, tokenizer=WORDS, max_prompt_len=1)
 
 
@@ -184,7 +184,10 @@ def _begins_after(whole: bytes, index: int, cut: int) -> bool:
 def test_a_cut_file_without_a_whole_conversation(tmp_path: Path) -> None:
     path = tmp_path / "s.json"
     path.write_text(json.dumps(many(1))[:40])
-    with pytest.warns(TraceWarning, match="read the 0 before it"), pytest.raises(SlosimError, match="none of 0"):
+    with (
+        pytest.warns(TraceWarning, match="read the 0 before it"),
+        pytest.raises(SlosimError, match="from 0 conversations"),
+    ):
         load(path, tokenizer=WORDS)
 
 
@@ -239,7 +242,7 @@ def test_a_file_is_not_held_whole(tmp_path: Path) -> None:
             '[{"conversations": ["a", "b"]}]',
             r"conversation 1, line 1, field value: expected a message with a text, got a",
         ),
-        ('[{"conversations": []}]', "none of 0 conversations"),
+        ('[{"conversations": []}]', "no request from 0 conversations"),
     ],
 )
 def test_wrong_conversations_are_told(tmp_path: Path, text: str, message: str) -> None:
@@ -251,7 +254,7 @@ def test_wrong_conversations_are_told(tmp_path: Path, text: str, message: str) -
 
 def test_messages_of_a_strange_kind_are_no_human(tmp_path: Path) -> None:
     path = saved(tmp_path / "s.json", [{"conversations": ["a", "b"]}])
-    with pytest.raises(SlosimError, match="none of 0"):
+    with pytest.raises(SlosimError, match="from 0 conversations"):
         load(path, tokenizer=WORDS, human_first=True)
 
 

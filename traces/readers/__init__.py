@@ -23,7 +23,7 @@ from traces.readers.prompts import alpaca, custom, text
 from traces.readers.recorded import azure, burstgpt, mooncake, servegen, splitwise, timed_trace, vidur
 from traces.readers.results import aiperf, guidellm, inference_perf, llmperf, llmservingsim, vllm_bench
 from traces.readers.rows import shards
-from traces.reading import Reading
+from traces.reading import Reading, counted
 from traces.trace import Trace
 
 __all__ = ["FORMATS", "Format", "load"]
@@ -85,7 +85,7 @@ def load(
     first arrival; `keep_start` keeps the file's own zero. Further options are those of the format's reader, such as
     load("ShareGPT_V3.json", max_prompt_len=2048), load("mooncake.jsonl", time_unit="s") or
     load("mine.csv", columns={"arrived_at": "at", "prompt_tokens": "in", "output_tokens": "out"}, time_unit="ms").
-    Sources that do not tell when requests came put all of them at 0: `trace.with_arrivals(Poisson(8.0))` spreads them.
+    Sources without arrival times put all requests at 0: `trace.with_arrivals(Poisson(8.0))` spreads them.
 
     `trace.reading` says what was read. One TraceWarning says what was left out or ignored, if anything was. Raises
     SlosimError naming file, line, field and value of what is wrong.
@@ -127,7 +127,7 @@ def _read(chosen: str, source: Path, options: dict[str, Any]) -> Trace:
     of_rows = "time_unit" in _parameters(chosen)
     trace = read(source, **options) if of_rows else joined([read(file, **options) for file in files])
     reading = trace.reading or Reading(rows=len(trace))
-    told = f"{len(files)} files read as one trace: {_listed([path.name for path in files])}"
+    told = f"{counted(len(files), 'file')} read as one trace: {_listed([path.name for path in files])}"
     skipped = (f"skipped: {_listed(others)}",) if others else ()
     reading = replace(reading, facts=(*reading.facts, told), notes=(*reading.notes, *skipped))
     return replace(trace, reading=reading)

@@ -17,7 +17,7 @@ from traces.readers.delimited import CsvRows
 from traces.readers.files import opened_text
 from traces.readers.times import UNITS, since_first
 from traces.readers.times import shown as shown_time
-from traces.reading import Reading
+from traces.reading import Reading, counted
 from traces.trace import Trace
 
 __all__ = ["blis", "is_header"]
@@ -170,7 +170,7 @@ def _trace(
         left_out=left_out,
         ignored=tuple(name for name in _NOT_MODELLED if _says_something(columns.get(name), good)),
         facts=(f"header {yaml.name}" if yaml else "no .yaml header beside it",),
-        notes=(f"the first {header.warm_up:,} requests are a warm-up",) if header.warm_up else (),
+        notes=(f"warm-up in the file: its first {counted(header.warm_up, 'request')}",) if header.warm_up else (),
         start_kept=keep_start,
     )
     return Trace.from_columns(

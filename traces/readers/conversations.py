@@ -18,7 +18,7 @@ from traces.readers.files import is_parquet
 from traces.readers.headers import looks_like_time
 from traces.readers.json_stream import Record, not_an_object, shown, values
 from traces.readers.parquet import parquet_names, parquet_records
-from traces.reading import Reading
+from traces.reading import Reading, counted
 from traces.tokens import OPT, Tokenizer
 from traces.trace import Trace
 
@@ -48,9 +48,9 @@ def sharegpt(
 
     The messages are under conversations, conversation, messages or items; a message has a speaker (from or role) and a
     text (value, or content, which may be a list of parts). As vLLM's benchmark does, each conversation of two messages
-    or more gives one request: its first message is the prompt, the second one the output, whoever wrote them; system
-    messages before the first one are part of the prompt. `human_first` takes the first human message that is answered
-    instead, and leaves out conversations without one. The limits are that benchmark's filters and defaults, in tokens:
+    or more gives one request: its first message is the prompt, the second one the output, whatever their speakers;
+    system messages before the first one are part of the prompt. `human_first` takes the first human message that is
+    answered instead, and leaves out conversations without one. The limits are the benchmark's, in tokens, by default:
     `min_len` for prompt and output, `max_prompt_len`, and `max_total_len` for both together (None: no limit).
     `shuffle_seed` puts the requests in the order that the benchmark has for this seed. `requests` ends the reading
     after so many requests, unless they are shuffled.
@@ -145,13 +145,15 @@ class _Chats:
         """Return the record of what was read; `filtered` are the turns that the limits left out."""
         notes = list(self.cut)
         if self.systems:
-            notes.append(f"{self.systems:,} conversations begin with a system message, counted as part of the prompt")
+            notes.append(
+                f"{counted(self.systems, 'conversation')} with a system message first, counted as part of the prompt"
+            )
         if self.problem:
             notes.append(f"the first broken one: {self.problem}")
-        facts = [f"first turns only: {self.later:,} later messages are not used"] if self.later else []
+        facts = [f"first turns only: {counted(self.later, 'later message')} not used"] if self.later else []
         if self.stopped:
-            facts.append(f"stopped after {self.rows:,} conversations")
-        ignored = tuple(f"{name} ({count:,} times)" for name, count in sorted(self.ignored.items()))
+            facts.append(f"stopped after {counted(self.rows, 'conversation')}")
+        ignored = tuple(f"{name} ({counted(count, 'time')})" for name, count in sorted(self.ignored.items()))
         return Reading(
             rows=self.rows,
             left_out={**self.left_out, **filtered},
@@ -226,23 +228,23 @@ def _lengths(
     turns: Iterator[tuple[str, str]], tokenizer: Tokenizer, limits: _Limits, enough: int | None
 ) -> NDArray[np.int32]:
     """Return prompt and output tokens of the turns, or of the first ones until enough are within the limits."""
-    counted, found = [np.empty((0, 2), dtype=np.int32)], 0
+    lengths, found = [np.empty((0, 2), dtype=np.int32)], 0
     while enough is None or found < enough:
         batch = tokenizer.lengths(islice(turns, _TURNS_AT_ONCE))
         if not len(batch):
             break
-        counted.append(batch)
+        lengths.append(batch)
         found += int(limits.met(*batch.T).sum())
-    return np.concatenate(counted)
+    return np.concatenate(lengths)
 
 
 def _nothing(path: Path, chats: _Chats, turns: int) -> SlosimError:
-    """Return the error of a file without any request; a cut one is told as well, since no trace carries the note."""
+    """Return the error of a file without any request; warn where it is cut off, since no trace carries the note."""
     for told in chats.cut:
         warnings.warn(f"{path}: {told}", TraceWarning, stacklevel=3)
     if chats.problem:
-        return SlosimError(f"{chats.problem}; none of {turns:,} conversations is left")
-    return SlosimError(f"{path}: none of {turns:,} conversations is within the limits on its lengths")
+        return SlosimError(f"{chats.problem}; no request from {counted(turns, 'conversation')}")
+    return SlosimError(f"{path}: no request from {counted(turns, 'conversation')} is within the limits on lengths")
 
 
 def _human_turn(messages: Sequence[Any]) -> int | None:

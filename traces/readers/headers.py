@@ -1,4 +1,4 @@
-"""Column names of others: found whatever their spelling, told as a mapping that can be pasted."""
+"""Column names of others: found whatever their spelling, and suggested as a mapping that can be pasted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kind of JSON a file holds, told by the keys of its objects and by where they stand."""
+"""Detects the format of a JSON file from the paths of its keys."""
 
 from __future__ import annotations
 

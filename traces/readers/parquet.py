@@ -36,7 +36,7 @@ class ParquetRows:
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """What the footer says of a trace that this project saved; empty for others."""
+        """The facts in the footer of a trace that this project saved; empty for others."""
         with _opened(self.path) as file:
             told = (file.schema_arrow.metadata or {}).get(FOOTER_KEY, b"{}")
         try:

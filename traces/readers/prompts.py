@@ -19,7 +19,7 @@ from traces.readers.files import files_below, is_parquet, opened_text
 from traces.readers.headers import NOTHING, checked_columns, looks_like_time
 from traces.readers.json_stream import Record, records, shown
 from traces.readers.parquet import parquet_columns
-from traces.reading import Reading
+from traces.reading import Reading, counted
 from traces.tokens import OPT, Tokenizer
 from traces.trace import Trace
 
@@ -67,7 +67,7 @@ def custom(
     prompts = [next(texts) if each.text is not None else each.tokens for each in found]
     lengths = [each.output for each in found] if outputs is None else drawn(outputs, len(prompts), seed)
     ids = sum(each.text is None for each in found)
-    facts = (f"{ids:,} prompts are token ids, counted as they are",) if ids else ()
+    facts = (f"{counted(ids, 'prompt')} given as token ids, which are not tokenized again",) if ids else ()
     reading = Reading(rows=len(found), facts=facts)
     return Trace.from_columns(None, prompts, lengths, name=path.name.split(".")[0], reading=reading)
 
@@ -106,9 +106,11 @@ def text(
 
 
 def _texts_read(files: int, empty: int, damaged: int, prompts: int) -> Reading:
-    notes = (f"{damaged:,} texts have bytes that are not UTF-8, counted as one sign each",) if damaged else ()
+    notes = (
+        (f"{counted(damaged, 'text')} with bytes that are not UTF-8, counted as one character each",) if damaged else ()
+    )
     left_out = {"texts without any token": empty} if empty else {}
-    facts = (f"{files:,} texts, {prompts:,} prompts",)
+    facts = (f"{counted(files, 'text')}, {counted(prompts, 'prompt')}",)
     return Reading(rows=prompts + empty, left_out=left_out, facts=facts, notes=notes)
 
 
@@ -142,7 +144,7 @@ class _Prompt(NamedTuple):
 
 
 def _custom_rows(path: Path, columns: str | Mapping[str, str] | None) -> Iterator[Record]:
-    """Give the rows; SlosimError where the first ones have arrival times that nobody said to leave out."""
+    """Give the rows; SlosimError if the first ones have arrival times, unless `columns` leaves them out."""
     mapped = checked_columns(columns)
     if set(mapped) - {"arrived_at"} or mapped.get("arrived_at", NOTHING).lower() != NOTHING:
         raise SlosimError(f"{path}: of columns, prompts as text understand only {asked_by(columns=_NO_TIMES)}")

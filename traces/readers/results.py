@@ -16,7 +16,7 @@ from traces.errors import SlosimError, asked_by
 from traces.readers.json_stream import records, shown
 from traces.readers.times import shown as shown_time
 from traces.readers.times import since_first
-from traces.reading import Reading
+from traces.reading import Reading, counted
 from traces.trace import Trace
 
 __all__ = ["Collected", "aiperf", "guidellm", "inference_perf", "llmperf", "llmservingsim", "vllm_bench"]
@@ -82,7 +82,7 @@ class Collected:
     def _stamps(self) -> NDArray[Any]:
         missing = sum(arrival is None for arrival in self._arrivals)
         if missing:
-            raise SlosimError(f"{self.path}: {missing:,} of {len(self._arrivals):,} requests have no time of arrival")
+            raise SlosimError(f"{self.path}: no time of arrival for {missing:,} of {len(self._arrivals):,} requests")
         whole = all(type(arrival) is int for arrival in self._arrivals)
         return np.array(self._arrivals, dtype=np.int64 if whole else np.float64)
 
@@ -132,7 +132,9 @@ def aiperf(path: Path, *, keep_start: bool = False) -> Trace:
         found.add(where, metadata.get("request_start_ns"), prompt, output, name)
         later += metadata.get("turn_index") not in (0, None)
     if later:
-        found.notes.append(f"{later:,} requests are {_LATER_TURNS}: replayed at their times, not as a closed loop")
+        found.notes.append(
+            f"{counted(later, 'request')} replayed at recorded times, not as a closed loop: {_LATER_TURNS}"
+        )
     return found.trace("ns", "the format says so", keep_start)
 
 
@@ -269,7 +271,7 @@ def _chosen(runs: Sequence[tuple[int, Any]], run: int | None, path: Path) -> tup
         told = f"{len(runs):,} results (of {rates}{', ...' if len(runs) > _SHOWN else ''})"
         raise SlosimError(f"{path}: {told}; choose one, such as {asked_by(run=1)}")
     if run is not None and (type(run) is not int or not 1 <= run <= len(runs)):
-        raise SlosimError(f"{path}: {asked_by(run=run)}: the file has {len(runs):,} results, from 1 on")
+        raise SlosimError(f"{path}: {asked_by(run=run)}: the file has {counted(len(runs), 'result')}, from 1 on")
     number, result = runs[0 if run is None else run - 1]
     where = str(path) if len(runs) == 1 else f"{path}, result {number}"
     return where, _checked_object(result, where)

@@ -32,7 +32,7 @@ from traces.readers.json_lines import JsonRows
 from traces.readers.parquet import ParquetRows
 from traces.readers.rows import Rows, Shards, first_character, shards, shown_cell
 from traces.readers.times import DATES, UNITS, Clock, TooFew, clock, shown, since_first
-from traces.reading import Reading
+from traces.reading import Reading, counted
 from traces.storage import OBJECTIVES
 from traces.trace import Trace
 
@@ -62,7 +62,7 @@ class Layout:
     sort: bool = True
     """Whether rows may stand in any order."""
     redundant: tuple[str, ...] = ()
-    """Columns that say nothing new, and are ignored without a word."""
+    """Columns that repeat others; they are ignored without a note."""
     failed: str = "no tokens (a length of 0)"
     """Why a row with a length of 0 is left out."""
     chosen: tuple[str, str] | None = None
@@ -263,7 +263,7 @@ class _Table:
             return None
         at = int(np.argmax(earlier)) + 1
         if self.layout.sort or self.asked.sort or isinstance(self.rows, Shards):
-            return f"{int(earlier.sum()):,} rows come out of order; sorted by arrival"
+            return f"{counted(int(earlier.sum()), 'row')} out of order, sorted by arrival"
         before, here = (self.rows.place(self._row(index), self.names["arrived_at"]) for index in (at - 1, at))
         told = f"{here.where}, field {self.names['arrived_at']}: {here.value} comes before the previous {before.value}"
         raise SlosimError(f"{told}; order the requests by arrival, or ask for {asked_by(sort=True)}")

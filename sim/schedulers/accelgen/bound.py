@@ -145,7 +145,7 @@ class BoundAccelGen(Scheduler):
             if self._forced and loosest <= (1 + self.policy.urgency) * self.longest:
                 if pool.last_step_at != server.now:
                     return None
-                room -= needed  # all decodes are urgent, so they go first, and nobody is deferrable
+                room -= needed  # all decodes are urgent: they go first, and none is deferrable
             elif short or (self._forced and not self._none_urgent()):
                 return None
             else:
@@ -187,7 +187,7 @@ class BoundAccelGen(Scheduler):
 
     @property
     def crowd(self) -> bool:
-        """Whether the decodes need not be told apart: none has an SLO, and nothing is written down of each."""
+        """Whether all decodes are interchangeable: none has an SLO, and no selection is recorded."""
         if not self.policy.multi_resource or self.selections or not self.server.decoding_count:
             return False
         free = all(each.slo.tbt == inf == each.slo.jct for each in self.server.paused)

@@ -128,7 +128,7 @@ class RecentIterations:
 
     @property
     def longest(self) -> float:
-        """Seconds; 0 before the first iteration. Iterations that ``ended`` was not told of began when the one before
+        """Seconds; 0 before the first iteration. Iterations without a call of ``ended`` began when the one before
         ended."""
         self._catch_up(len(self.ends))
         return self._falling[0][1] if self._falling else 0.0

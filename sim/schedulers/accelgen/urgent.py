@@ -13,8 +13,9 @@ from sim.schedulers.accelgen.decision import Candidate, Decision
 from sim.schedulers.accelgen.slack import Slack
 
 Victim = Literal["deferrable", "loosest", "longest", "largest", "newest"]
-"""Who goes first: the largest remaining time (the paper's for the urgent); the loosest SLO of the next token; the most
-output still to come by the prediction, so that who is nearly finished stays; the most cache; the newest (vLLM's)."""
+"""Which request yields first: the largest remaining time (the paper's for the urgent); the loosest SLO of the next
+token; the most output still to come by the prediction, so that nearly finished ones stay; the most cache; the newest
+(vLLM's)."""
 
 
 def reluctance(slack: Slack, request: Request, victim: Victim) -> tuple[float, int]:
@@ -161,7 +162,7 @@ class Urgent(Decision):
         return batch.blocks_left >= blocks
 
     def _free_at_most(self, blocks: int) -> None:
-        """The same for many decodes, of which each block that is freed serves another: preempts even if not enough."""
+        """The same for many decodes, each of which can use a freed block: preempts even if the sum is not enough."""
         self._preempt_until(blocks, list(self._deferrable()))
 
     def _preempt_until(self, blocks: int, yielding: list[Request]) -> None:

@@ -107,7 +107,7 @@ def test_content_that_makes_no_sense_is_damage_even_under_a_right_digest(store: 
 
 def a_folder(path: Path) -> None:
     path.unlink()
-    (path / "of somebody").mkdir(parents=True)
+    (path / "a user's").mkdir(parents=True)
 
 
 def a_pipe(path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_damaged_point_is_run_again_and_said_in_one_line(
     for name in whole.summary.keys() - {"mean_schedule_seconds"}:
         assert again.summary[name] == pytest.approx(whole.summary[name], nan_ok=True)
     if damage == "a folder":
-        assert (store.folder / f"{first[0]}.json.aside-1" / "of somebody").is_dir(), "it may be somebody's"
+        assert (store.folder / f"{first[0]}.json.aside-1" / "a user's").is_dir(), "it may hold a user's files"
 
 
 def test_a_folder_in_the_place_of_a_failure_is_in_nobody_s_way(store: Store) -> None:
