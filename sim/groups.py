@@ -36,24 +36,25 @@ def by_replica(result: RunResult) -> dict[str, dict[str, float]]:
     replica = result.requests["replica"]
     numbers = range(result.capacity.replicas)
     table = _grouped(result, {str(number): np.asarray(replica == number) for number in numbers})
-    arrived = max(int(result.arrived.sum()), 1)
+    arrived = np.bincount(replica[result.arrived], minlength=len(numbers))
+    uses = _uses(result)
     for number in numbers:
-        more = {"share": int(((replica == number) & result.arrived).sum()) / arrived, **_use(result, number)}
-        table[str(number)] |= more
+        share = int(arrived[number]) / max(int(arrived.sum()), 1)
+        table[str(number)] |= {"share": share, **{name: float(each[number]) for name, each in uses.items()}}
     return table
 
 
-def _use(result: RunResult, server: int) -> dict[str, float]:
-    """Shares of one server's time and of its cache, over the measured time; nan without any."""
-    rows = result.iterations
-    mine = rows["server"] == server
-    begin, end = (np.clip(rows[name][mine], result.begin, result.end) for name in ("start", "end"))
-    computing = (rows["prefill_tokens"] + rows["decode_tokens"])[mine] > 0
+def _uses(result: RunResult) -> dict[str, Floats]:
+    """Shares of each server's time and of its cache, over the measured time; nan without any."""
+    rows, servers = result.iterations, result.capacity.replicas
+    begin, end = (np.clip(rows[name], result.begin, result.end) for name in ("start", "end"))
+    computing = (rows["prefill_tokens"] + rows["decode_tokens"]) > 0
     cache = result.capacity.kv_blocks * result.capacity.block_size
     span = result.end - result.begin
-    amounts = {"gpu_busy": computing, "kvc_used": rows["kv_tokens"][mine] / cache}
+    amounts = {"gpu_busy": computing, "kvc_used": rows["kv_tokens"] / cache}
     return {
-        name: float(((end - begin) * each).sum() / span) if span > 0 else float("nan") for name, each in amounts.items()
+        name: np.bincount(rows["server"], (end - begin) * each, servers) / (span if span > 0 else np.nan)
+        for name, each in amounts.items()
     }
 
 
