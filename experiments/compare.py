@@ -97,7 +97,7 @@ class Comparing:
         return len(self.failed)
 
     def _folders(self) -> dict[str, dict[str, str]]:
-        """Which folder is whose, where that cannot be seen from a title."""
+        """The folder of each policy, if a folder's name differs from the plain form of its title."""
         names = folder_names(tuple(policy.title for policy in self.scenario.policies))
         return {"folders": dict(names)} if any(name != in_path(title) for title, name in names.items()) else {}
 
@@ -115,7 +115,7 @@ class Comparing:
         return f"{cell.title}, {load_in_words(self.scenario.trace, cell.rate)}{seed}"
 
     def _done(self, cell: Cell, outcome: Outcome | Failure) -> str:
-        """Notes what came of a run, and says it."""
+        """Records the outcome of a run; returns its line of progress."""
         if isinstance(outcome, Failure):
             self.failed.append(outcome._replace(what=self._named(cell)))
             return f"FAILED: {outcome.why}"
@@ -187,7 +187,7 @@ class Comparing:
         return results, {title: roll_up(results[title], read_causes(place)) for title, place in places.items()}
 
     def _draw(self, rate: float | None) -> None:
-        """The pictures of one load; one that cannot be drawn costs no other."""
+        """Draws the pictures of one load; records one that fails, and draws the others."""
         from experiments.causes.picture import draw_causes
         from experiments.pictures import PICTURES
 
@@ -244,7 +244,7 @@ class Comparing:
                 self.out.print(f"  {name:22} {what}", markup=False)
 
     def _say_failures(self, runs: int) -> None:
-        """What has no result, and where more of it is written."""
+        """Prints the failures, and writes them with their tracebacks to failures.txt."""
         if not self.failed:
             return
         told = "\n\n".join(f"{each.what}: {each.why}\n{each.trace}".rstrip() for each in self.failed)

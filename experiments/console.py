@@ -17,13 +17,13 @@ WIDTH = 120
 
 
 class Literal(Console):
-    """A console that shows text as it stands: no markup, no emoji codes, no terminal escapes."""
+    """A console that shows text literally: no markup, no emoji codes, no terminal escapes."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """The text, with control signs written out."""
+        """The text, with control characters escaped."""
         return super().render_str(literally(text, lines=True), **options)
 
 

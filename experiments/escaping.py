@@ -1,7 +1,7 @@
 """Any text shown literally: labels and messages on a console, in pictures, Markdown, CSV and HTML.
 
-Labels of policies and applications are whatever a user or a file says. Each medium has signs of its own that would
-change what is shown (markup, formulas, terminal escapes); each has one function here, and ordinary labels stay as they
+Labels of policies and applications are whatever a user or a file says. Each medium has characters that would change
+what is shown (markup, formulas, terminal escapes); each has one function here, and ordinary labels stay as they
 are.
 """
 
@@ -15,7 +15,7 @@ import unicodedata
 from typing import TextIO
 
 BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Signs that reorder what stands around them."""
+"""Characters that reorder the text around them."""
 MARKDOWN = re.compile(r"([\\`*\[\]<>|~$&#!])|(?<![^\W_])(_)|(_)(?![^\W_])")
 """What may mean something in Markdown; an underscore only at the edge of a word."""
 FORMULA = tuple("=+-@'\t\r\n")
@@ -29,7 +29,7 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def literally(text: str, lines: bool = False) -> str:
-    """A text whose control signs are written out (``\\x1b``), so that it is one line; with ``lines``, several stay.
+    """A text whose control characters are escaped (``\\x1b``), so that it is one line; with ``lines``, several stay.
 
     >>> literally("a\\x1b[31m\\n[/red]")
     'a\\\\x1b[31m\\\\n[/red]'
@@ -45,7 +45,7 @@ def _visible(sign: str) -> str:
 
 
 def say(text: object, file: TextIO | None = None) -> None:
-    """Prints lines of text, with all other control signs written out."""
+    """Prints lines of text, with all other control characters escaped."""
     print(literally(str(text), lines=True), file=file or sys.stdout, flush=True)
 
 
@@ -77,7 +77,7 @@ def in_csv(text: str) -> str:
 
 
 def from_csv(text: str) -> str:
-    """The text in a cell that `in_csv` wrote; control signs stay written out."""
+    """The text in a cell that `in_csv` wrote; control characters stay escaped."""
     return text[1:] if text.startswith("'") else text
 
 
@@ -112,5 +112,5 @@ def in_path(text: str, others: frozenset[str] = frozenset()) -> str:
 
 
 def folded(name: str) -> str:
-    """A name as file systems see it that know no case and compose signs their own way."""
+    """A name as case-insensitive file systems compare it, composed characters normalised."""
     return unicodedata.normalize("NFKC", name).casefold()

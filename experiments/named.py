@@ -81,7 +81,7 @@ def check_metric(name: str, where: str, known: Iterable[str] = ()) -> str:
     """The name of a metric; raises SlosimError with a suggestion if no run has it. ``where``: what asked for it."""
     names = [*metrics(), *known]
     if name not in names:
-        raise SlosimError(f"{where}: {shown(name)} is no metric; {meant(name, names)}")
+        raise SlosimError(f"{where}: {shown(name)} is not a metric; {meant(name, names)}")
     return name
 
 

@@ -101,7 +101,7 @@ def run_all(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) ->
 def _some(
     executor: Executor, work: Callable[[Task], Result], tasks: Sequence[Task], number: int, lost: list[Task]
 ) -> Iterator[tuple[Task, Result]]:
-    """Results of tasks of which so many are under way at a time; those whose workers died go into ``lost``."""
+    """Results of tasks, ``number`` at a time; tasks whose workers died go into ``lost``."""
     waiting = deque(tasks)
     flying: dict[Future[Result], Task] = {}
     while waiting or flying:

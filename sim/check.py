@@ -74,7 +74,7 @@ def check_scheduler(policy: Scheduler | str, profile: Any = None, limit: float =
     with patience(limit, hint) as enforced:
         chosen = resolve(policy)
         if not isinstance(chosen, Scheduler):
-            raise SchedulerError(f"{chosen!r} is no Scheduler: write class {type(chosen).__name__}(Scheduler), ...")
+            raise SchedulerError(f"{chosen!r} is not a Scheduler: write class {type(chosen).__name__}(Scheduler), ...")
         reports = tuple(_try(chosen, trial, machine) for trial in trials())
         with blaming(chosen):
             return Report(repr(chosen), reports, tuple(_notes(chosen, reports, enforced)))

@@ -81,7 +81,7 @@ def is_foreign(policy: Any) -> bool:
 
 
 def defined(policy: Any) -> str:
-    """Where a policy of one's own defines ``schedule``, as "; its schedule is at FILE:LINE"; nothing for another."""
+    """Where a user's policy defines ``schedule``, as "; its schedule is at FILE:LINE"; nothing for another."""
     code = getattr(getattr(_kind(policy), "schedule", None), "__code__", None)
     if not isinstance(code, CodeType) or is_ours(code.co_filename):
         return ""

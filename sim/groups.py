@@ -45,7 +45,7 @@ def by_replica(result: RunResult) -> dict[str, dict[str, float]]:
 
 
 def _uses(result: RunResult) -> dict[str, Floats]:
-    """Shares of each server's time and of its cache, over the measured time; nan without any."""
+    """Shares of each server's time and of its cache, over the measured time; nan if that is 0 s."""
     rows, servers = result.iterations, result.capacity.replicas
     begin, end = (np.clip(rows[name], result.begin, result.end) for name in ("start", "end"))
     computing = (rows["prefill_tokens"] + rows["decode_tokens"]) > 0

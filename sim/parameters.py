@@ -76,7 +76,7 @@ def split(text: str) -> tuple[str, dict[str, str]]:
     for setting in settings:
         key, equals, value = (part.strip() for part in setting.partition("="))
         if not equals or not key:
-            raise SlosimError(f"{shown(setting)} is no parameter; write key=value")
+            raise SlosimError(f"{shown(setting)} is not a parameter; write key=value")
         if key in found:
             raise SlosimError(f"parameter {shown(key)} is given twice; keep one")
         found[key] = value

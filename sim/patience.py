@@ -99,7 +99,7 @@ def patience(limit: float, hint: str = "") -> Iterator[bool]:
 
 
 def limit_of_runs() -> float:
-    """Seconds that a call may take in a run, from the environment; what is no number there counts as the default."""
+    """Seconds that a call may take in a run, from the environment; any text that is no number: the default."""
     try:
         return float(os.environ.get(VARIABLE, RUNNING))
     except ValueError:

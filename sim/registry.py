@@ -153,7 +153,7 @@ def _load(name: str) -> Callable[..., Any]:
         where = "" if path == name else f" ({path})"
         raise UnknownScheduler(f"scheduler {shown(name)}{where}: {error}") from error
     if not callable(found):
-        raise UnknownScheduler(f"scheduler {shown(name)}: {shown(found)} is no class of a policy")
+        raise UnknownScheduler(f"scheduler {shown(name)}: {shown(found)} is not a policy class")
     return found  # type: ignore[no-any-return]
 
 

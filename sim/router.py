@@ -1,6 +1,6 @@
 """Routers: which replica serves a request.
 
-A router is a function of the request and of the replicas as they stand, so that the same inputs give the same story.
+A router is a function of the request and of the replicas' present state, so that the same inputs give the same story.
 Equals take turns by the request's number: where all replicas are alike, every router goes round.
 """
 

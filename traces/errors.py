@@ -28,7 +28,7 @@ class SlosimError(ValueError):
     """The base of every error that a user can mend: a wrong file, field, name or option.
 
     Its message is one readable line, with an indented line for each of several mistakes; the command line prints it
-    as it is and ends with code 2. What a file or a user brought into it is made so: signs that cannot be printed are
+    as it is and ends with code 2. In text from a file or a user, characters that cannot be printed are
     escaped, and the middle of a long line is left out.
     """
 

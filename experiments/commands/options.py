@@ -49,7 +49,7 @@ def count(text: str, least: int = 1) -> int:
     except ValueError:
         found = least - 1
     if not least <= found < 2**63:
-        raise ArgumentTypeError(f"{shown(text)} is no whole number of {least} or more")
+        raise ArgumentTypeError(f"{shown(text)} is not a whole number of {least} or more")
     return found
 
 
@@ -65,7 +65,7 @@ def positive(text: str, zero: bool = False) -> float:
     except ValueError:
         found = nan
     if not (0 <= found < inf if zero else 0 < found < inf):
-        raise ArgumentTypeError(f"{shown(text)} is no number {'of 0 or more' if zero else 'above 0'}")
+        raise ArgumentTypeError(f"{shown(text)} is not a number {'of 0 or more' if zero else 'above 0'}")
     return found
 
 
@@ -157,7 +157,7 @@ def rates(text: str) -> list[float]:
     try:
         return [positive(part) for part in text.split(",")]
     except ArgumentTypeError:
-        raise ArgumentTypeError(f"{shown(text)} is no list of requests per second such as 0.5,1,8") from None
+        raise ArgumentTypeError(f"{shown(text)} is not a list of requests per second such as 0.5,1,8") from None
 
 
 def scenario_from(options: Namespace, defaults: Mapping[str, Any] | None = None) -> Scenario:

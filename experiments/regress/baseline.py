@@ -49,7 +49,7 @@ def read(path: Path, scenario: Scenario, jobs: int = 1) -> Runs:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         why = " ".join(str(error).split())
         raise SlosimError(
-            f"{path}: is no baseline ({why}); make one with slosim regress POLICY --write {path}"
+            f"{path}: is not a baseline ({why}); make one with slosim regress POLICY --write {path}"
         ) from error
     asked = _asked(scenario)
     for name, value in settings.items():

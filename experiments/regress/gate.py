@@ -87,7 +87,7 @@ class Runs:
         """One metric, seed by seed; raises SlosimError if there is none of this name."""
         found = [self.known[rate, seed].summary for seed in seeds]
         if any(metric not in summary for summary in found):
-            raise SlosimError(f"{metric!r} is no metric: choose one of {', '.join(sorted(found[0]))}")
+            raise SlosimError(f"{metric!r} is not a metric: choose one of {', '.join(sorted(found[0]))}")
         return [float(summary[metric]) for summary in found]
 
 

@@ -57,7 +57,7 @@ def objective(name: str) -> Objective:
 
 
 def refuse_undefined(goal: Objective, trace: Trace) -> None:
-    """Raises SlosimError if no request has the SLO that the objective is about: every order would be as good."""
+    """Raises SlosimError if no request has the SLO that the objective is about: every order would be equal."""
     kinds = ("jct",) if goal.key == "slo_attainment_jct" else ("ttft", "tbt", "jct")
     columns = [column for column in (getattr(trace, kind) for kind in kinds) if column is not None]
     if (goal.key.startswith("slo_") or "goodput" in goal.key) and not np.isfinite(columns).any():

@@ -23,7 +23,7 @@ def key_of(scenario: Scenario) -> str:
 
     The source is that of a run (`experiments.sweeps.source`): what asks for runs or draws them may change. A generated
     trace is told by its settings; whatever the settings name as a file (a trace, lengths, a profile, a plan) by what is
-    in it; a shipped profile by its digest; a policy of one's own by its package and by all modules of one's own that it
+    in it; a shipped profile by its digest; a user's policy by its package and by all modules of the user's that it
     imports. Python and the libraries count with their versions.
     """
     told = scenario.model_dump(mode="json")

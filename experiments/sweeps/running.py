@@ -74,7 +74,7 @@ class Running:
         except (ValueError, AttributeError) as error:
             if isinstance(error, SlosimError):
                 raise
-            words = f"the executor handed back no answer of a point: {error}"
+            words = f"the executor returned no answer for a point: {error}"
             return self.store.keep(task.key, Answer(as_text(failure(task, words)), failed=True))
 
     def _again(self, task: Task, why: str) -> None:

@@ -1,4 +1,4 @@
-"""The source that a run's numbers depend on: our part of it, and the modules of a policy of one's own.
+"""The source that a run's numbers depend on: our part of it, and the modules of a user's policy.
 
 Of ours, all that runs a point counts, and nothing that asks for points, prints or draws them. Of a policy's, every file
 that its module imports, however indirectly, and the whole package that it is in; libraries count with their versions.
@@ -126,7 +126,7 @@ def _spec(name: str) -> ModuleSpec | None:
 
 
 def _named(path: Path, module: str) -> Iterator[str]:
-    """All modules that a file of one's own may import, and their packages; what is none is not found later on."""
+    """All names that a user's file may import, and their packages; names that are no module are dropped later."""
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, OSError):

@@ -65,7 +65,7 @@ def parsed(text: str) -> Kept:
         cautions = tuple(_is(str, each) for each in content.get("cautions", ()))
         return Record(_is(str, content["key"]), seconds, grew, summary, tails, cautions)
     except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise ValueError(f"it is no point ({type(error).__name__}: {error})") from error
+        raise ValueError(f"it is not a point ({type(error).__name__}: {error})") from error
 
 
 def sealed(text: str) -> str:
@@ -143,7 +143,7 @@ def _bytes(path: Path) -> bytes:
     """The bytes of a file; raises ValueError for what is no file of a point's size, such as a pipe."""
     state = path.stat()
     if not S_ISREG(state.st_mode):
-        raise ValueError("it is no file")
+        raise ValueError("it is not a file")
     if state.st_size > LARGEST:
         raise ValueError(f"it has {state.st_size} bytes")
     return path.read_bytes()

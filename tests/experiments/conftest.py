@@ -1,7 +1,8 @@
-"""What tests of commands share: a command that is interrupted, and what sweeps run."""
+"""What tests of commands share: an interrupted command, what sweeps run, and damaged content of JSON files."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
@@ -81,3 +84,19 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Task]:
 
     monkeypatch.setattr(running, "run_point", noted)
     return tasks
+
+
+def mutated(content: Any, random: Random) -> Any:
+    """The same content with one value, somewhere in it, gone or another."""
+    place = content = json.loads(json.dumps(content))
+    while True:
+        name = random.choice(list(place) if isinstance(place, dict) else list(range(len(place))))
+        inner = place[name]
+        if isinstance(inner, dict | list) and inner and random.random() < 0.7:
+            place = inner
+            continue
+        if random.random() < 0.3:
+            del place[name]
+        else:
+            place[name] = random.choice([None, True, -1, 1e308, "1.5", "\ud800", [], [[]], {}, {"a": {}}, 10**400])
+        return content

@@ -137,7 +137,7 @@ def test_loads_are_lists(text: str, rates: list[float]) -> None:
 def test_loads_that_are_no_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["compare", "--rate", "fast"])
-    assert "'fast' is no list of requests per second" in capsys.readouterr().err
+    assert "'fast' is not a list of requests per second" in capsys.readouterr().err
 
 
 def _fails(task: int) -> int:

@@ -84,7 +84,7 @@ def test_every_mistake_is_told_with_its_place_and_a_hint() -> None:
         ('policies=["vllm", "vllm"]', "two policies are called 'vllm'"),
         ("policies=[]", "name at least one"),
         ('policies=["sarathi,chunk_size=many"]', "chunk_size = 'many'"),
-        ('policies=["sarathi,256"]', "'256' is no parameter"),
+        ('policies=["sarathi,256"]', "'256' is not a parameter"),
         ("predictor=noisy,sgma=1", "no parameter 'sgma'; did you mean 'sigma'? it has sigma"),
         ("predictor=padded,confidence=x", "confidence = 'x'"),
     ],

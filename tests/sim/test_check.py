@@ -424,5 +424,5 @@ def test_a_policy_must_be_a_scheduler() -> None:
     class Duck:
         def schedule(self, server: Server) -> None: ...
 
-    with pytest.raises(SchedulerError, match=r"is no Scheduler: write class Duck\(Scheduler\)"):
+    with pytest.raises(SchedulerError, match=r"is not a Scheduler: write class Duck\(Scheduler\)"):
         check_scheduler(Duck())  # type: ignore[arg-type]

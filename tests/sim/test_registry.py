@@ -51,7 +51,7 @@ def test_module_and_class() -> None:
             "no scheduler 'sarahti'; did you mean 'sarathi'. there are accelgen, .*sarathi, vllm, vllm-v1",
         ),
         ("zzz", "no scheduler 'zzz'; there are accelgen"),
-        ("vllm,swap", "'swap' is no parameter; write key=value with a key of max_num_batched_tokens"),
+        ("vllm,swap", "'swap' is not a parameter; write key=value with a key of max_num_batched_tokens"),
         ("vllm,chunks=5", "no parameter 'chunks'; it has max_num_batched_tokens"),
         ("accelgen,overdue=lst", "'accelgen': overdue = 'lst': write one of late, urgent, last$"),
         ("accelgen,pivot=mesured", "pivot = 'mesured': write one of measured, paper$"),

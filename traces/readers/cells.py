@@ -102,7 +102,7 @@ _A_TIME = "a time such as 2023-11-16 18:15:46.6805900 (all with a zone, or all w
 def _numbers(cells: Sequence[Any]) -> NDArray[Any]:
     try:
         if any(isinstance(cell, bool) for cell in cells):
-            raise ValueError("true is no number")
+            raise ValueError("true is not a number")
         if cells and all(type(cell) is int for cell in cells):
             return np.array(cells, dtype=np.int64)
         return np.array(cells, dtype=np.float64)

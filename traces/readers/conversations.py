@@ -200,7 +200,7 @@ class _Chats:
         return messages
 
     def _text(self, message: Any, where: str) -> str:
-        """Return a message's text: that of its parts joined by line ends; pictures and the like are counted."""
+        """Return a message's text: that of its parts joined by line ends; parts without text are counted."""
         key = "value" if isinstance(message, dict) and "value" in message else "content"
         value = message.get(key) if isinstance(message, dict) else None
         if isinstance(value, list) and value:

@@ -37,7 +37,7 @@ def plain(name: str) -> str:
 
 
 def column_of(wanted: str, names: Sequence[str]) -> str | None:
-    """Return the column called so, or the only one called so but for case, blanks and signs."""
+    """Return the column called so, or the only one called so but for case, blanks and punctuation."""
     if wanted in names:
         return wanted
     near = [name for name in names if plain(name) == plain(wanted)]

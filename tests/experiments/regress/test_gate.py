@@ -133,7 +133,7 @@ def test_a_baseline_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert 'was made with trace = {"source": "paper_mix"' in capsys.readouterr().err
     file.write_text("{}")
     assert main(gate) == 2
-    assert "is no baseline" in capsys.readouterr().err
+    assert "is not a baseline" in capsys.readouterr().err
 
 
 def test_exit_codes_files_and_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from experiments.regress.gate import Run, Runs
 from experiments.regress.settings import policy_of, scenario_for
 from experiments.regress.stories import CASES, GOLDEN, compare, known_policies, read, story
 from sim.registry import BUILT_IN
+from tests.experiments.conftest import mutated
 from traces.errors import SlosimError
 
 CASE = "overload"
@@ -67,22 +67,6 @@ def test_stories_of_one_s_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert f"1 of {len(CASES)} stories changed" in capsys.readouterr().out
 
 
-def mutated(content: Any, random: Random) -> Any:
-    """The same content with one value, somewhere in it, gone or another."""
-    place = content = json.loads(json.dumps(content))
-    while True:
-        name = random.choice(list(place) if isinstance(place, dict) else list(range(len(place))))
-        inner = place[name]
-        if isinstance(inner, dict | list) and inner and random.random() < 0.7:
-            place = inner
-            continue
-        if random.random() < 0.3:
-            del place[name]
-        else:
-            place[name] = random.choice([None, True, -1, 1e308, "1.5", "\ud800", [], [[]], {}, {"a": {}}, 10**400])
-        return content
-
-
 def test_files_of_stories_and_baselines_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     scenario, random = scenario_for({"trace.requests": 5, "rates": [1.0]}, 5, (1.0,)), Random(8)
     runs = Runs(scenario, policy_of("vllm"), known={(1.0, 0): Run({"goodput": 1.0, "p99_ttft": 2.0}, {"trace": "a"})})
@@ -108,5 +92,5 @@ def test_files_of_stories_and_baselines_are_read_or_refused_in_one_line(tmp_path
     for text in ("", "[]", "null", "7", "[" * 99_999, '{"a": 7}', '{"a": {"b": "digest"}}', "\x00"):
         path.write_text(text)
         for reads in (lambda: baseline.read(path, scenario), lambda: read(path)):
-            with pytest.raises(SlosimError, match=r"is no baseline|holds no stories"):
+            with pytest.raises(SlosimError, match=r"is not a baseline|holds no stories"):
                 reads()

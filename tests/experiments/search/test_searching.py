@@ -135,12 +135,12 @@ def test_what_a_user_can_mend_is_said(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--simulations", "0"], "--simulations: '0' is no whole number of 1 or more"),
-        (["--minutes", "-1"], "--minutes: '-1' is no number above 0"),
-        (["--minutes", "inf"], "--minutes: 'inf' is no number above 0"),
-        (["--together", "0"], "--together: '0' is no whole number of 1 or more"),
-        (["--jobs", "0"], "--jobs: '0' is no whole number of 1 or more"),
-        (["--search-seed", "-1"], "--search-seed: '-1' is no whole number of 0 or more"),
+        (["--simulations", "0"], "--simulations: '0' is not a whole number of 1 or more"),
+        (["--minutes", "-1"], "--minutes: '-1' is not a number above 0"),
+        (["--minutes", "inf"], "--minutes: 'inf' is not a number above 0"),
+        (["--together", "0"], "--together: '0' is not a whole number of 1 or more"),
+        (["--jobs", "0"], "--jobs: '0' is not a whole number of 1 or more"),
+        (["--search-seed", "-1"], "--search-seed: '-1' is not a whole number of 0 or more"),
     ],
 )
 def test_numbers_have_a_sense(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -256,7 +256,7 @@ def test_an_interrupt_keeps_what_is_finished(
         (["--tolerance", "1"], "--tolerance 1: write a share between 0 and 1"),
         (["--start", "1e9"], "--start 1e+09: write requests/s from"),
         (["-p", "v"], "no scheduler"),
-        (["--target", "mean_jtc<=3"], "--target mean_jtc <= 3: 'mean_jtc' is no metric; did you mean 'mean_jct'?"),
+        (["--target", "mean_jtc<=3"], "--target mean_jtc <= 3: 'mean_jtc' is not a metric; did you mean 'mean_jct'?"),
         (["--trace", "shargpt"], "shargpt: no such file or folder; did you mean 'sharegpt'?"),
         (["--model", "opt-13"], "there is no model 'opt-13'; did you mean 'opt-13b'?"),
     ],

@@ -15,6 +15,7 @@ import pytest
 from experiments.cli import main
 from experiments.sweeps.store import LARGEST, Failed, Record, Store, sealed, unsealed
 from experiments.sweeps.work import Answer, Task
+from tests.experiments.conftest import mutated
 
 FILE = """
 policies = ["vllm"]
@@ -71,22 +72,6 @@ def test_every_flipped_bit_is_seen(store: Store) -> None:
     assert len(store.damaged) == 2 * len(raw)
     store.place("k").write_bytes(raw)
     assert store.record("k")
-
-
-def mutated(content: Any, random: Random) -> Any:
-    """A point with one value, somewhere in it, gone or another."""
-    place = content = json.loads(json.dumps(content))
-    while True:
-        name = random.choice(list(place) if isinstance(place, dict) else list(range(len(place))))
-        inner = place[name]
-        if isinstance(inner, dict | list) and inner and random.random() < 0.7:
-            place = inner
-            continue
-        if random.random() < 0.3:
-            del place[name]
-        else:
-            place[name] = random.choice([None, True, -1, 1e308, "1.5", "\ud800", [], [[]], {}, {"a": {}}, 10**400])
-        return content
 
 
 def test_content_that_makes_no_sense_is_damage_even_under_a_right_digest(store: Store) -> None:
@@ -199,4 +184,4 @@ def test_an_executor_that_hands_back_rubbish_is_a_failure_of_the_point(
     (tmp_path / "study.toml").write_text(FILE)
     monkeypatch.setattr(running, "run_point", lambda task: answer)
     assert main(["sweep", str(tmp_path / "study.toml"), "-o", str(tmp_path / "out"), "--executor", "serial"]) == 1
-    assert "the executor handed back no answer of a point" in capsys.readouterr().out
+    assert "the executor returned no answer for a point" in capsys.readouterr().out
