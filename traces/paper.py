@@ -104,7 +104,7 @@ def mix(
 
     >>> from traces import Fixed, Pair
     >>> mix({"chat": (3, Pair(Fixed(100), Fixed(200))), "code": (1, Pair(Fixed(900), Fixed(30)))}, 1000, Poisson(5))
-    <Trace mix: 1000 requests>
+    <Trace mix: 1,000 requests>
     """
     if requests < 1:
         raise SlosimError(f"requests: {requests} is not 1 or more")

@@ -40,7 +40,7 @@ class Trace:
 
     >>> trace = Trace.from_rows([TraceRow(0.0, 100, 20), TraceRow(0.5, 30, 200)])
     >>> len(trace), trace[1].output_tokens, trace[trace.prompt_tokens > 50]
-    (2, 200, <Trace 1 requests>)
+    (2, 200, <Trace 1 request>)
     """
 
     arrived_at: NDArray[np.float64]
