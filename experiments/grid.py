@@ -111,7 +111,7 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, what: str, error: Exception) -> Failure:
-        """From what was raised."""
+        """The failure that records this exception with its traceback."""
         return cls(what, reason(error), "".join(traceback.format_exception(error)))
 
 

@@ -62,7 +62,7 @@ class Scale:
     million: int = 1_000_000
     points: int = 300
     rows: int = 1_000_000
-    """Of the trace files that are read."""
+    """Rows of the trace files whose reading is timed."""
 
 
 QUICK = Scale(60, 2_000, 20, (50, 100), (4, 8), (16, 32, 64), 1, 200, 5, 500)
@@ -136,7 +136,7 @@ class Bench:
         return self.machine.kv_blocks(16, kvc_bytes=self.machine.paper["kvc_bytes"])
 
     def _cache(self, blocks: int | None) -> dict[str, Any]:
-        """So many blocks of 16; None: as many as all of the GPU's memory holds."""
+        """A cache of this many blocks of 16 tokens; None: as many as fit the GPU's memory."""
         return {"kv_blocks": blocks or self.machine.kv_blocks(16), "block_size": 16}
 
     def light(self) -> Iterator[Line]:

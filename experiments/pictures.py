@@ -68,7 +68,7 @@ def draw_goodput(results: Mapping[str, RunResult], path: Path, window: float | N
 
 
 def _say_no_slo(axes: Axes) -> None:
-    """In place of values that do not exist without SLOs."""
+    """Writes into empty axes that no request has an SLO, so that there is nothing to draw."""
     axes.text(0.5, 0.5, "no request has an SLO", color="#888888", ha="center", va="center", transform=axes.transAxes)
 
 

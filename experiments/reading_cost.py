@@ -24,11 +24,11 @@ class ReadingCost(NamedTuple):
     name: str
     rows: int
     seconds: float
-    """Of `traces.load`."""
+    """CPU seconds of `traces.load` for the whole file."""
     arrow_seconds: float
-    """Of pyarrow, reading all columns with their types found out."""
+    """CPU seconds of pyarrow for all columns, types inferred."""
     first_seconds: float
-    """Of `traces.load` with only the first thousand requests asked for."""
+    """CPU seconds of `traces.load` for the first thousand requests."""
 
     @property
     def ratio(self) -> float:

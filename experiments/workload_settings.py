@@ -42,9 +42,9 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _what_pydantic_lets_through(cls, values: Any) -> Any:
-        """True is no 1, and half of a surrogate pair is no text that a file could hold."""
+        """Refuses true and false where a number is wanted, and texts that no UTF-8 file can hold."""
         if any(not _encodes(text) for text in _texts(values)):
-            raise ValueError("a text holds half of a surrogate pair, which is no Unicode: rename it")
+            raise ValueError("a text holds half of a surrogate pair, which is not Unicode: rename it")
         for name, field in cls.model_fields.items() if isinstance(values, dict) else ():
             value = values.get(name)
             if isinstance(value, bool) and {int, float} & set(_kinds(field.annotation)):

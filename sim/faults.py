@@ -174,7 +174,7 @@ def _deed(error: BaseException, frames: list[tuple[str, int, str]]) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """What follows the place."""
+    """The end of the message, after the file and line: the hint of a call that took too long, or the error itself."""
     return error.hint if isinstance(error, TookTooLong) else f": {error}" if isinstance(error, SlosimError) else ""
 
 

@@ -73,7 +73,7 @@ def scheduler(spec: Scheduler | str, parameters: Mapping[str, Any] | None = None
     with accusing(path, path.partition(":")[0].partition(".")[0]):
         policy = _made(kind, name, texts_read(kind, texts) | dict(parameters or {}))
     if not callable(getattr(policy, "schedule", None)):
-        raise UnknownScheduler(f"{name} has no schedule(server) method: it is no scheduler")
+        raise UnknownScheduler(f"{name} has no schedule(server) method, which every scheduler needs")
     return policy  # type: ignore[no-any-return]
 
 
@@ -124,7 +124,7 @@ def router(spec: Router | str) -> Router:
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise SlosimError(f"router {shown(name)}: {error}") from error
     if not callable(getattr(made, "route", None)):
-        raise SlosimError(f"router {shown(name)} has no route(request, servers) method: it is no router")
+        raise SlosimError(f"router {shown(name)} has no route(request, servers) method, which every router needs")
     return made
 
 

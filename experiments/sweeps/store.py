@@ -140,7 +140,7 @@ def damage_said(damaged: list[str]) -> str:
 
 
 def _bytes(path: Path) -> bytes:
-    """The bytes of a file; raises ValueError for what is no file of a point's size, such as a pipe."""
+    """The bytes of a file; raises ValueError for a pipe, a folder or a file too large for a point."""
     state = path.stat()
     if not S_ISREG(state.st_mode):
         raise ValueError("it is not a file")

@@ -1,4 +1,4 @@
-"""Workers: none outlives its parent, one that dies costs its own run only, and a system at its limits is told."""
+"""Workers: they end with their parent, one that dies costs only its own run, and low limits end in one line."""
 
 from __future__ import annotations
 
